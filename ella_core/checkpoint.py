@@ -1,0 +1,200 @@
+"""Connector checkpoints: what a file holds, read from its tensors' names and shapes.
+
+The file layout is that of the released `ella-sd1.5-tsc-t5xl.safetensors`; in memory the packed
+`attn.in_proj` of each block is three layers and the `connector.` prefix is gone.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .config import ConnectorConfig, MLPConfig, ResamplerConfig, TimeConfig
+from .connectors import Connector, Operations, build_connector
+from .errors import EllaError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_BLOCKS = "connector.perceiver_blocks."
+_RELEASED = "ella-sd1.5-tsc-t5xl.safetensors"
+
+# What else people pick by mistake: a part of a tensor's name, what such a file is, where it goes.
+_FOREIGN = (
+    ("lora_", "a LoRA", "models/loras, node Load LoRA"),
+    (".lora", "a LoRA", "models/loras, node Load LoRA"),
+    ("model.diffusion_model.", "a diffusion checkpoint", "models/checkpoints, node Load Checkpoint"),
+    ("control_model.", "a ControlNet", "models/controlnet, node Load ControlNet Model"),
+    ("encoder.block.", "a T5 text encoder", "a folder in models/text_encoders, node Load LLM (ELLA)"),
+    ("model.layers.", "an LLM", "a folder in models/text_encoders, node Load LLM (ELLA)"),
+    ("decoder.conv_in", "a VAE", "models/vae, node Load VAE"),
+)  # fmt: skip
+
+
+def load_connector(
+    path: Path, operations: Operations = torch.nn, dtype: torch.dtype | None = None
+) -> tuple[Connector, ConnectorConfig]:
+    """Read a connector of any kind and size; every tensor must be there and finite.
+
+    Args:
+        path: a `.safetensors` file in the released layout.
+        operations: see `build_connector`.
+        dtype: dtype to keep the weights in; None keeps the file's.
+
+    Raises:
+        EllaError: not a safetensors file, damaged, or not a connector.
+    """
+    with _open(path) as file, _naming(path):
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        config = detect_config(shapes, file.metadata() or {})
+        with torch.device("meta"):
+            connector = build_connector(config, operations)
+        _check_layout(connector, shapes)
+        state = {key: file.get_tensor(key) for key in shapes}
+        _check_finite(state)
+    state = {key: tensor.to(dtype) for key, tensor in _from_file_layout(state).items()}
+    connector.load_state_dict(state, assign=True)
+    return connector.eval().requires_grad_(False), config
+
+
+def save_connector(connector: Connector, config: ConnectorConfig, path: Path) -> None:
+    """Write `connector` in the layout that `load_connector` reads."""
+    state = {k: v.contiguous() for k, v in _to_file_layout(connector.state_dict()).items()}
+    heads = {"heads": str(config.heads)} if isinstance(config, ResamplerConfig) else {}
+    save_file(state, path, metadata={"format": "pt", **heads})
+
+
+def detect_config(shapes: Shapes, metadata: Mapping[str, str]) -> ConnectorConfig:
+    """Tell a connector's kind and dimensions from its tensors' shapes.
+
+    Args:
+        shapes: name -> shape of every tensor in the file.
+        metadata: the file's own metadata; `heads` there overrides the default of 8.
+
+    Raises:
+        EllaError: these are not the tensors of a connector.
+    """
+    if not any(key.startswith("connector.") for key in shapes):
+        raise EllaError(_describe_foreign(shapes))
+    width, llm_dim = _shape(shapes, "connector.proj_in.weight")
+    if "connector.proj_out.weight" in shapes:
+        return MLPConfig(llm_dim=llm_dim, width=width)
+    return ResamplerConfig(
+        llm_dim=llm_dim,
+        width=width,
+        layers=len({key.split(".")[2] for key in shapes if key.startswith(_BLOCKS)}),
+        heads=_heads(metadata, width),
+        num_latents=_shape(shapes, "connector.latents")[0],
+        time=_detect_time(shapes, width),
+    )
+
+
+def _detect_time(shapes: Shapes, width: int) -> TimeConfig | None:
+    if f"{_BLOCKS}0.ln_1.weight" in shapes:
+        return None
+    time_dim, channels = _shape(shapes, "time_embedding.linear_1.weight")
+    modulation = _shape(shapes, f"{_BLOCKS}0.ln_1.linear.weight")[0]
+    return TimeConfig(channels=channels, dim=time_dim, gated=modulation == 3 * width)
+
+
+def _shape(shapes: Shapes, key: str) -> tuple[int, int]:
+    shape = shapes.get(key)
+    if shape is None or len(shape) != 2:
+        found = "missing" if shape is None else f"of shape {list(shape)}, not a matrix"
+        raise EllaError(f"the tensor {key} is {found}")
+    return shape[0], shape[1]
+
+
+def _heads(metadata: Mapping[str, str], width: int) -> int:
+    text = metadata.get("heads", "8")
+    if not text.isdecimal() or int(text) == 0 or width % int(text):
+        raise EllaError(f"its metadata asks for {text!r} attention heads on a width of {width}")
+    return int(text)
+
+
+def _describe_foreign(shapes: Shapes) -> str:
+    for part, what, where in _FOREIGN:
+        if any(part in key for key in shapes):
+            return f"this looks like {what} (it belongs in {where}), not an ELLA connector"
+    example = f", the first named {min(shapes)!r}" if shapes else ""
+    return f"it holds {len(shapes)} tensors{example}, none of them of an ELLA connector"
+
+
+def _check_layout(connector: Connector, shapes: Shapes) -> None:
+    expected = {key: tuple(t.shape) for key, t in _to_file_layout(connector.state_dict()).items()}
+    problems = [f"{key} is missing" for key in expected.keys() - shapes.keys()]
+    problems += [f"{key} does not belong there" for key in shapes.keys() - expected.keys()]
+    problems += [
+        f"{key} is {list(shapes[key])}, expected {list(expected[key])}"
+        for key in expected.keys() & shapes.keys()
+        if shapes[key] != expected[key]
+    ]
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise EllaError("; ".join(sorted(problems)[:3]) + more)
+
+
+def _check_finite(state: Mapping[str, torch.Tensor]) -> None:
+    for key, tensor in state.items():
+        if not tensor.is_floating_point():
+            raise EllaError(f"{key} is stored as {tensor.dtype}, expected floating point")
+        if not tensor.float().isfinite().all():
+            raise EllaError(f"{key} holds NaN or infinite values")
+
+
+def _from_file_layout(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    out = {}
+    for key, tensor in state.items():
+        key = key.removeprefix("connector.")
+        block, packed, kind = key.partition("attn.in_proj_")
+        if not packed:
+            out[key] = tensor
+            continue
+        for layer, part in zip("qkv", tensor.chunk(3), strict=True):
+            out[f"{block}attn.to_{layer}.{kind}"] = part
+    return out
+
+
+def _to_file_layout(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    out = {}
+    for key, tensor in state.items():
+        name = key if key.startswith("time_embedding.") else f"connector.{key}"
+        if ".attn.to_q." in name:
+            parts = [state[key.replace("to_q", f"to_{layer}")] for layer in "qkv"]
+            out[name.replace("to_q.", "in_proj_")] = torch.cat(parts)
+        elif ".attn.to_" not in name:
+            out[name] = tensor
+    return out
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    if path.suffix not in (".safetensors", ".sft"):
+        raise EllaError(
+            f"{path.name} is not a .safetensors file. Other formats can run code when opened and "
+            f"are refused: convert it with safetensors.torch.save_file, or use {_RELEASED}."
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise EllaError(
+            f"{path.name} cannot be read as safetensors ({error}). It holds "
+            f"{path.stat().st_size if path.is_file() else 0:,} bytes and is probably cut short or "
+            f"damaged: delete it from models/ella and download it again."
+        ) from error
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name in front of what went wrong, and the remedy behind it."""
+    try:
+        yield
+    except EllaError as error:
+        raise EllaError(
+            f"{path.name} is not a usable ELLA connector: {error}. "
+            f"Choose {_RELEASED} (from Hugging Face QQGYLab/ELLA) in Load ELLA."
+        ) from None

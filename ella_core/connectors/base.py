@@ -1,0 +1,57 @@
+"""The interface that every connector has."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+
+class Operations(Protocol):
+    """The layers a connector is built from: `torch.nn`, or a host's own versions of them."""
+
+    @property
+    def Linear(self) -> Any: ...
+
+    @property
+    def LayerNorm(self) -> Any: ...
+
+
+class Connector(nn.Module, ABC):
+    """Maps an LLM's last hidden state to tokens for a U-Net's cross-attention.
+
+    Attributes:
+        llm_dim: width of the features it takes.
+        width: width of the tokens it makes.
+    """
+
+    llm_dim: int
+    width: int
+
+    @abstractmethod
+    def forward(self, llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Make the tokens for each prompt at its timestep.
+
+        Args:
+            llm_features: (B, L, llm_dim) last hidden state, in the dtype to compute in.
+            timestep: (B,) DDPM timesteps, 0-999. Either batch may be 1: it is broadcast.
+
+        Returns:
+            (B, N, width) in the dtype of `llm_features`.
+        """
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Draw initial weights for training from scratch."""
+
+
+def reset_layers(module: nn.Module) -> None:
+    """Give each linear layer and layer norm torch's default weights.
+
+    A host's own versions of these layers often skip initialisation, so torch's is named.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.Linear.reset_parameters(layer)
+        elif isinstance(layer, nn.LayerNorm):
+            nn.LayerNorm.reset_parameters(layer)

@@ -1,0 +1,105 @@
+"""Perceiver block: latents attend to themselves and to the text, then pass through an MLP.
+
+Shapes: B batch, N latents, L LLM tokens, W width, T width of the timestep embedding, H heads.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..config import ResamplerConfig, TimeConfig
+from .base import Operations
+
+
+class AdaLN(nn.Module):
+    """Layer norm whose shift and scale (and gate, for AdaLN-Zero) come from the timestep."""
+
+    def __init__(self, width: int, time_dim: int, operations: Operations, gated: bool) -> None:
+        super().__init__()
+        self.gated = gated
+        self.linear = operations.Linear(time_dim, (3 if gated else 2) * width)
+
+    def forward(
+        self, x_BNW: torch.Tensor, act_BT: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the normalised (B, N, W) and the gate (B, 1, W), None without one.
+
+        `act_BT` is SiLU(timestep embedding): the same for all layers, so computed once outside.
+        """
+        shift, scale, *gate = self.linear(act_BT)[:, None].chunk(3 if self.gated else 2, dim=-1)
+        normed = F.layer_norm(x_BNW, x_BNW.shape[-1:], eps=1e-6) * (1 + scale) + shift
+        return normed, gate[0] if self.gated else None
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate q, k and v layers, which a host can move one by one."""
+
+    def __init__(self, width: int, heads: int, operations: Operations) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = operations.Linear(width, width)
+        self.to_k = operations.Linear(width, width)
+        self.to_v = operations.Linear(width, width)
+        self.out_proj = operations.Linear(width, width)
+
+    def forward(self, q_BNW: torch.Tensor, kv_BLW: torch.Tensor) -> torch.Tensor:
+        def split(x: torch.Tensor) -> torch.Tensor:  # (B, N, W) -> (B, H, N, W / H)
+            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        mixed = F.scaled_dot_product_attention(
+            split(self.to_q(q_BNW)), split(self.to_k(kv_BLW)), split(self.to_v(kv_BLW))
+        )
+        out: torch.Tensor = self.out_proj(mixed.transpose(1, 2).flatten(-2))
+        return out
+
+
+class SquaredReLUMLP(nn.Module):
+    """W -> 4W -> W with a squared ReLU between."""
+
+    def __init__(self, width: int, operations: Operations) -> None:
+        super().__init__()
+        self.c_fc = operations.Linear(width, 4 * width)
+        self.c_proj = operations.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.c_proj(F.relu(self.c_fc(x)).square())
+        return out
+
+
+class PerceiverBlock(nn.Module):
+    """One block of the resampler; its norms are AdaLN where the connector knows the timestep."""
+
+    def __init__(self, config: ResamplerConfig, operations: Operations) -> None:
+        super().__init__()
+        width, time = config.width, config.time
+        self.attn = Attention(width, config.heads, operations)
+        self.mlp = SquaredReLUMLP(width, operations)
+        self.ln_1 = _norm(width, time, operations, gated=True)
+        self.ln_2 = _norm(width, time, operations, gated=False)
+        self.ln_ff = _norm(width, time, operations, gated=True)
+
+    def forward(
+        self, latents_BNW: torch.Tensor, text_BLW: torch.Tensor, act_BT: torch.Tensor | None
+    ) -> torch.Tensor:
+        q_BNW, gate = _normalise(self.ln_1, latents_BNW, act_BT)
+        text_BLW, _ = _normalise(self.ln_2, text_BLW, act_BT)
+        kv_BLW = torch.cat([q_BNW, text_BLW.expand(len(q_BNW), -1, -1)], dim=1)
+        mixed = self.attn(q_BNW, kv_BLW)
+        latents_BNW = latents_BNW + (mixed if gate is None else gate * mixed)
+        hidden, gate = _normalise(self.ln_ff, latents_BNW, act_BT)
+        hidden = self.mlp(hidden)
+        return latents_BNW + (hidden if gate is None else gate * hidden)
+
+
+def _norm(width: int, time: TimeConfig | None, operations: Operations, gated: bool) -> Any:
+    if time is None:
+        return operations.LayerNorm(width)
+    return AdaLN(width, time.dim, operations, gated=time.gated and gated)
+
+
+def _normalise(
+    norm: nn.Module, x: torch.Tensor, act_BT: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return norm(x, act_BT) if isinstance(norm, AdaLN) else (norm(x), None)

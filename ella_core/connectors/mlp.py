@@ -1,0 +1,26 @@
+"""The simplest connector of the paper's Table 6."""
+
+import torch
+import torch.nn.functional as F
+
+from ..config import MLPConfig
+from .base import Connector, Operations, reset_layers
+
+
+class MLPConnector(Connector):
+    """Two linear layers on each token. Knows no timestep and keeps the number of tokens."""
+
+    def __init__(self, config: MLPConfig, operations: Operations) -> None:
+        super().__init__()
+        self.llm_dim, self.width = config.llm_dim, config.width
+        self.proj_in = operations.Linear(config.llm_dim, config.width)
+        self.proj_out = operations.Linear(config.width, config.width)
+
+    def forward(self, llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """See `Connector.forward`; N is the number of LLM tokens L."""
+        tokens: torch.Tensor = self.proj_out(F.gelu(self.proj_in(llm_features)))
+        return tokens.expand(max(len(tokens), len(timestep)), -1, -1)
+
+    def reset_parameters(self) -> None:
+        """Torch's default for linear layers."""
+        reset_layers(self)

@@ -1,0 +1,72 @@
+"""The perceiver resampler, and with a timestep the TSC (arXiv 2403.05135, section 3.1).
+
+Shapes: B batch, N latents, L LLM tokens, D LLM width, W width, T width of the timestep embedding.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..config import ResamplerConfig
+from .base import Connector, Operations, reset_layers
+from .blocks import AdaLN, Attention, PerceiverBlock
+from .timestep import TimestepEmbedding
+
+
+class Resampler(Connector):
+    """Learned latents read a text of any length and become `num_latents` tokens.
+
+    With `config.time` it is the Timestep-Aware Semantic Connector: the timestep shifts the
+    latents and modulates every norm, so that the tokens differ at each denoising step.
+    """
+
+    def __init__(self, config: ResamplerConfig, operations: Operations) -> None:
+        super().__init__()
+        self.llm_dim, self.width = config.llm_dim, config.width
+        self.time_embedding: TimestepEmbedding | None = None
+        if config.time is not None:
+            self.time_embedding = TimestepEmbedding(config.time, operations)
+            self.time_aware_linear = operations.Linear(config.time.dim, config.width)
+        self.latents = nn.Parameter(torch.empty(config.num_latents, config.width))
+        self.proj_in = operations.Linear(config.llm_dim, config.width)
+        self.perceiver_blocks = nn.ModuleList(
+            PerceiverBlock(config, operations) for _ in range(config.layers)
+        )
+
+    def forward(self, llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """See `Connector.forward`; N is `config.num_latents`."""
+        text_BLW = self.proj_in(llm_features)
+        # A host may keep the weights elsewhere or in another dtype: its layers follow their
+        # input by themselves, this bare parameter has to be told.
+        latents_BNW = self.latents.to(text_BLW)[None]
+        act_BT = None
+        if self.time_embedding is not None:
+            act_BT = F.silu(self.time_embedding(timestep, text_BLW.dtype))
+            latents_BNW = latents_BNW + self.time_aware_linear(act_BT)[:, None]
+        latents_BNW = latents_BNW.expand(max(len(text_BLW), len(timestep)), -1, -1)
+        for block in self.perceiver_blocks:
+            latents_BNW = block(latents_BNW, text_BLW, act_BT)
+        return latents_BNW
+
+    def reset_parameters(self) -> None:
+        """Initial weights: every norm starts as a plain layer norm, every gate at zero.
+
+        Latents are normal with variance 1 / W; q, k and v are Xavier-uniform as one (3W, W)
+        matrix with zero biases, as in `nn.MultiheadAttention`; all else is torch's default.
+        """
+        reset_layers(self)
+        nn.init.normal_(self.latents, std=self.width**-0.5)
+        for module in self.modules():
+            if isinstance(module, AdaLN):
+                nn.init.zeros_(module.linear.weight)
+                nn.init.zeros_(module.linear.bias)
+            elif isinstance(module, Attention):
+                _reset_attention(module, self.width)
+
+
+def _reset_attention(attention: Attention, width: int) -> None:
+    bound = (6 / (3 * width + width)) ** 0.5
+    for layer in (attention.to_q, attention.to_k, attention.to_v):
+        nn.init.uniform_(layer.weight, -bound, bound)
+        nn.init.zeros_(layer.bias)
+    nn.init.zeros_(attention.out_proj.bias)
