@@ -1,0 +1,143 @@
+"""Opening an LLM: a folder in Hugging Face layout, or a GGUF file. Nothing is ever downloaded."""
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import EllaError
+from .encoder import TextEncoder
+from .tokens import SpecialTokens
+
+# transformers is imported inside the functions: it takes seconds, and a host that only lists the
+# nodes should not pay for it.
+
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json")
+_WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+
+
+def load_text_encoder(path: Path, dtype: torch.dtype) -> TextEncoder:
+    """Open the LLM at `path` on the CPU.
+
+    T5 and its relatives give their encoder, decoder-only LLMs their last hidden state.
+
+    Args:
+        path: folder with config.json, safetensors weights and tokenizer, or a `.gguf` file.
+        dtype: dtype of the weights and of the computation.
+
+    Raises:
+        EllaError: something is missing or damaged, or this is not a usable LLM.
+    """
+    encoder = _load_gguf(path, dtype) if path.suffix == ".gguf" else _load_folder(path, dtype)
+    encoder.model.eval().requires_grad_(False)
+    return encoder
+
+
+def _load_folder(path: Path, dtype: torch.dtype) -> TextEncoder:
+    from transformers import AutoConfig, AutoTokenizer
+
+    _require(path, ("config.json",), "configuration")
+    _require(path, _WEIGHT_FILES, "weights in safetensors format")
+    _require(path, _TOKENIZER_FILES, "tokenizer")
+    with _naming(path):
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        model = _load_model(path, config, dtype, use_safetensors=True)
+        return TextEncoder(model, tokenizer, SpecialTokens.of(tokenizer))
+
+
+def _load_gguf(path: Path, dtype: torch.dtype) -> TextEncoder:
+    if importlib.util.find_spec("gguf") is None:
+        raise EllaError(
+            f"{path.name} is a GGUF file, and the Python package that reads them is missing. "
+            f"Install it into ComfyUI's Python with: pip install gguf accelerate"
+        )
+    from transformers import AutoConfig, AutoTokenizer
+
+    with _naming(path):
+        special = _gguf_special_tokens(path)
+        source = {"gguf_file": path.name, "local_files_only": True}
+        config = AutoConfig.from_pretrained(path.parent, **source)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, config=config, **source)
+        model = _load_model(path.parent, config, dtype, gguf_file=path.name)
+        return TextEncoder(model, tokenizer, special)
+
+
+def _gguf_special_tokens(path: Path) -> SpecialTokens:
+    """What the file itself says about special tokens.
+
+    The tokenizer that transformers makes of a GGUF file can't be asked: version 4 puts a BOS
+    before every prompt of a Llama, also where the file says that there is none.
+    """
+    from gguf import GGUFReader
+
+    fields = GGUFReader(path).fields
+
+    def read(name: str, default: Any = None) -> Any:
+        field = fields.get(f"tokenizer.ggml.{name}")
+        return default if field is None else field.contents()
+
+    kind = read("model")
+    bos, eos, pad = (read(f"{name}_token_id") for name in ("bos", "eos", "padding"))
+    prefix = (bos,) if bos is not None and read("add_bos_token", kind == "llama") else ()
+    suffix = (eos,) if eos is not None and read("add_eos_token", kind == "t5") else ()
+    return SpecialTokens.first_known(prefix, suffix, bos, eos, pad)
+
+
+def _load_model(path: Path, config: Any, dtype: torch.dtype, **source: Any) -> Any:
+    import transformers
+    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoModel, AutoModelForTextEncoding
+
+    is_text_encoder = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+    if getattr(config, "is_encoder_decoder", False) and not is_text_encoder:
+        raise EllaError(
+            f"{config.model_type} is an encoder-decoder whose encoder can't be used alone. "
+            f"Expected a T5 or a decoder-only LLM such as Llama"
+        )
+    auto_class = AutoModelForTextEncoding if is_text_encoder else AutoModel
+    dtype_argument = "torch_dtype" if transformers.__version__.startswith("4.") else "dtype"
+    model, report = auto_class.from_pretrained(
+        path,
+        config=config,
+        local_files_only=True,
+        output_loading_info=True,
+        **{dtype_argument: dtype},
+        **source,
+    )
+    # transformers fills what a file lacks with random numbers, and only logs it.
+    absent = [*report["missing_keys"], *report["mismatched_keys"]]
+    if absent:
+        raise EllaError(f"{len(absent)} tensors are missing or misshapen, such as {absent[0]}")
+    model.config.use_cache = False
+    return model
+
+
+def _require(folder: Path, names: tuple[str, ...], what: str) -> None:
+    if not any((folder / name).is_file() for name in names):
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else ""
+        raise EllaError(
+            f"The LLM folder {folder.name} holds no {what}: expected {' or '.join(names)}, found "
+            f"{found or 'nothing'}. Download the missing file from where the LLM came from (for "
+            f"the released ELLA: Hugging Face QQGYLab/ELLA) into {folder}"
+        )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn whatever transformers stumbles over into an error that names the LLM."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (
+        *(EllaError, OSError, ValueError, KeyError, IndexError, RuntimeError, ImportError),
+        SafetensorError,
+    ) as error:
+        raise EllaError(
+            f"The LLM {path.name} can't be loaded: {error}. If its files are cut short or "
+            f"damaged, download them again; Load LLM (ELLA) takes a T5 encoder or a decoder-only "
+            f"LLM as a folder in Hugging Face layout, or a GGUF file."
+        ) from error
