@@ -1,0 +1,96 @@
+"""Where connectors and LLMs lie on the disk."""
+
+from pathlib import Path
+
+import folder_paths
+
+from ..errors import EllaError
+
+RELEASED_CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
+CONNECTOR_FOLDER = "ella"
+LLM_FOLDERS = ("text_encoders", "ella_encoder", "LLM")
+
+# Shown in an empty dropdown, where ComfyUI itself would show nothing at all.
+NO_CONNECTOR = f"none found: put {RELEASED_CONNECTOR} into models/{CONNECTOR_FOLDER}"
+NO_LLM = "none found: put the FLAN-T5-XL encoder's folder into models/text_encoders"
+
+_EXTENSIONS = {
+    CONNECTOR_FOLDER: {".safetensors", ".sft"},
+    "ella_encoder": {".safetensors", ".gguf"},
+    "LLM": {".safetensors", ".gguf"},
+}
+
+
+def register_folders() -> None:
+    """Make ComfyUI know our model folders.
+
+    A folder that extra_model_paths.yaml or another pack named before keeps its paths; only
+    extensions that nobody set are filled in.
+    """
+    for name, extensions in _EXTENSIONS.items():
+        paths, known = folder_paths.folder_names_and_paths.get(name, ([], set()))
+        default = str(Path(folder_paths.models_dir) / name)
+        paths = paths if default in paths else [*paths, default]
+        folder_paths.folder_names_and_paths[name] = (paths, set(known) or extensions)
+
+
+def connector_names() -> list[str]:
+    """Entries of the connector dropdown, never empty."""
+    return folder_paths.get_filename_list(CONNECTOR_FOLDER) or [NO_CONNECTOR]
+
+
+def connector_path(name: str) -> Path:
+    """The file behind an entry of the connector dropdown.
+
+    Raises:
+        EllaError: there is no such file.
+    """
+    path = folder_paths.get_full_path(CONNECTOR_FOLDER, name)
+    if path is None:
+        raise EllaError(
+            f"The ELLA connector {name!r} was not found. Put {RELEASED_CONNECTOR} (134 MB, from "
+            f"Hugging Face QQGYLab/ELLA) into {_join(folder_paths.get_folder_paths('ella'))}, "
+            f"press R in the editor and choose it in Load ELLA."
+        )
+    return Path(path)
+
+
+def llm_names() -> list[str]:
+    """Entries of the LLM dropdown, never empty."""
+    return sorted(_llms()) or [NO_LLM]
+
+
+def llm_path(name: str) -> Path:
+    """The folder or GGUF file behind an entry of the LLM dropdown.
+
+    Raises:
+        EllaError: there is no such LLM.
+    """
+    path = _llms().get(name)
+    if path is None:
+        roots = [root for folder in LLM_FOLDERS for root in folder_paths.get_folder_paths(folder)]
+        raise EllaError(
+            f"The LLM {name!r} was not found. Put a folder with config.json, model.safetensors and "
+            f"tokenizer (for the released ELLA: models--google--flan-t5-xl--text_encoder, 2.95 GB, "
+            f"from Hugging Face QQGYLab/ELLA), or a GGUF file, into {_join(roots)}, press R in "
+            f"the editor and choose it in Load LLM (ELLA)."
+        )
+    return path
+
+
+def _llms() -> dict[str, Path]:
+    """Name -> path of every folder with a config.json and of every GGUF file; the first wins."""
+    found: dict[str, Path] = {}
+    for folder in LLM_FOLDERS:
+        for root in folder_paths.get_folder_paths(folder):
+            files, _ = folder_paths.recursive_search(root, excluded_dir_names=[".git"])
+            for file in map(Path, files):
+                if file.name == "config.json" and file.parent != Path():
+                    found.setdefault(file.parent.as_posix(), Path(root) / file.parent)
+                elif file.suffix == ".gguf":
+                    found.setdefault(file.as_posix(), Path(root) / file)
+    return found
+
+
+def _join(paths: list[str]) -> str:
+    return " or ".join(dict.fromkeys(paths))

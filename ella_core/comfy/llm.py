@@ -1,0 +1,102 @@
+"""What travels on the ELLA_LLM and ELLA_LLM_EMBEDS wires."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from comfy import model_management
+from comfy.cli_args import args
+
+from ..text_encoders import TextEncoder, load_text_encoder
+from .memory import Holder, WholeModelPatcher
+
+logger = logging.getLogger("ella")
+
+#: What the released connector was trained with (arXiv 2403.05135, section 4.1).
+TRAINED_TOKENS = 128
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class LLMEmbeds:
+    """ELLA_LLM_EMBEDS: one prompt as an LLM has read it.
+
+    Attributes:
+        features: (1, L, D) last hidden state, on ComfyUI's intermediate device.
+        llm: the LLM's name in its dropdown.
+    """
+
+    features: torch.Tensor
+    llm: str
+
+
+class LLM:
+    """ELLA_LLM: an LLM that ComfyUI can load and evict.
+
+    Attributes:
+        name: its name in the dropdown.
+        patcher: how ComfyUI moves it between devices.
+    """
+
+    def __init__(self, name: str, encoder: TextEncoder) -> None:
+        self.name = name
+        self._encoder = encoder
+        self.patcher = WholeModelPatcher(
+            Holder(encoder.model),
+            load_device=model_management.text_encoder_device(),
+            offload_device=model_management.text_encoder_offload_device(),
+        )
+
+    def encode(self, text: str, max_length: int) -> tuple[LLMEmbeds, str]:
+        """Read a prompt on the device that ComfyUI gives to text encoders.
+
+        Returns:
+            The embeds, and a line for the user on how many tokens were read.
+        """
+        model_management.load_models_gpu([self.patcher], force_full_load=True)
+        prompt = self._encoder.encode(text, max_length)
+        summary = _summarise(prompt.tokens, prompt.windows, prompt.dropped)
+        if prompt.tokens > TRAINED_TOKENS or prompt.dropped:
+            logger.warning("%s", summary)
+        features = prompt.features.to(model_management.intermediate_device())
+        return LLMEmbeds(features, self.name), summary
+
+
+def load_llm(name: str, path: Path, dtype: str) -> LLM:
+    """Open the LLM at `path` for ComfyUI.
+
+    Args:
+        name: its name in the dropdown.
+        path: see `load_text_encoder`.
+        dtype: a key of `DTYPES`, or "auto": fp16 on a GPU, fp32 on the CPU, unless ComfyUI was
+            started with a flag that sets the text encoders' dtype.
+    """
+    return LLM(name, load_text_encoder(path, DTYPES.get(dtype) or _auto_dtype()))
+
+
+def _auto_dtype() -> torch.dtype:
+    """The released connector was trained on fp16 features; the CPU computes fp16 slowly or not."""
+    if args.fp32_text_enc:
+        return torch.float32
+    if args.bf16_text_enc:
+        return torch.bfloat16
+    device = model_management.text_encoder_device()
+    use_fp16 = args.fp16_text_enc or model_management.should_use_fp16(
+        device, prioritize_performance=False
+    )
+    return torch.float16 if use_fp16 else torch.float32
+
+
+def _summarise(tokens: int, windows: int, dropped: int) -> str:
+    lines = [f"{tokens:,} token{'' if tokens == 1 else 's'}"]
+    if tokens > TRAINED_TOKENS:
+        lines.append(
+            f"the released ELLA was trained on {TRAINED_TOKENS}: what comes later counts less"
+        )
+    if windows > 1:
+        lines.append(f"read in {windows} pieces, as the LLM can't read all of it at once")
+    if dropped:
+        lines.append(f"{dropped:,} more were cut off by max_length; 0 keeps them all")
+    return "; ".join(lines)

@@ -1,0 +1,27 @@
+"""Giving ComfyUI's memory management what it needs to move our models."""
+
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+
+
+class Holder(torch.nn.Module):
+    """Carries a transformers model, whose own `device` property refuses to be set."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.device: torch.device | None = None
+
+
+class WholeModelPatcher(ModelPatcher):
+    """Loads and unloads a model as one.
+
+    ComfyUI can leave some layers of a model in system memory only where they are its own layers;
+    those of transformers must all lie on one device.
+    """
+
+    def partially_unload(self, *args: Any, **kwargs: Any) -> int:
+        """Free nothing, upon which ComfyUI unloads the model whole."""
+        return 0

@@ -1,0 +1,78 @@
+"""Opening the two models that ELLA adds to Stable Diffusion."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..ella_core.comfy import folders
+from ..ella_core.comfy.connector import load_ella
+from ..ella_core.comfy.llm import DTYPES, load_llm
+from .types import CATEGORY, EllaType, LLMType
+
+
+class ELLALoad(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ELLALoad",
+            display_name="Load ELLA",
+            category=CATEGORY,
+            description="Opens a connector, the small model that turns what an LLM read into "
+            "tokens for Stable Diffusion. The released one is ella-sd1.5-tsc-t5xl.safetensors.",
+            inputs=[
+                io.Combo.Input(
+                    "ella_name",
+                    options=folders.connector_names(),
+                    tooltip="Connector file from models/ella. Its kind and size are read from the "
+                    "file, whatever it is called.",
+                )
+            ],
+            outputs=[
+                EllaType.Output(
+                    display_name="ELLA",
+                    tooltip="The connector, for ELLA Timestep Conditioning.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, ella_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_ella(folders.connector_path(ella_name)))
+
+
+class ELLALoadLLM(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ELLALoadLLM",
+            display_name="Load LLM (ELLA)",
+            category=CATEGORY,
+            description="Opens the LLM that reads the prompts: a T5 encoder or a decoder-only LLM "
+            "such as Llama. It must be the one that the connector was trained with; for the "
+            "released ELLA that is the encoder of FLAN-T5-XL.",
+            inputs=[
+                io.Combo.Input(
+                    "llm_name",
+                    options=folders.llm_names(),
+                    tooltip="A folder with config.json, safetensors weights and tokenizer, or a "
+                    "GGUF file, from models/text_encoders, models/ella_encoder or models/LLM.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=["auto", *DTYPES],
+                    default="auto",
+                    tooltip="Precision of the LLM. auto: fp16 on a GPU, as the released ELLA was "
+                    "trained, and fp32 on the CPU. bf16 gives visibly different pictures.",
+                ),
+            ],
+            outputs=[
+                LLMType.Output(display_name="ELLA_LLM", tooltip="The LLM, for LLM Text Encode.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, llm_name: str, dtype: str) -> io.NodeOutput:
+        return io.NodeOutput(load_llm(llm_name, folders.llm_path(llm_name), dtype))
+
+
+NODES: list[Any] = [ELLALoad, ELLALoadLLM]
