@@ -22,16 +22,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 _BLOCKS = "connector.perceiver_blocks."
 _RELEASED = "ella-sd1.5-tsc-t5xl.safetensors"
 
+_LLM_PLACE = "a folder in models/text_encoders, node Load LLM (ELLA)"
+_SD_PLACE = "models/checkpoints, node Load Checkpoint"
+
 # What else people pick by mistake: a part of a tensor's name, what such a file is, where it goes.
 _FOREIGN = (
     ("lora_", "a LoRA", "models/loras, node Load LoRA"),
     (".lora", "a LoRA", "models/loras, node Load LoRA"),
-    ("model.diffusion_model.", "a diffusion checkpoint", "models/checkpoints, node Load Checkpoint"),
+    ("model.diffusion_model.", "a diffusion checkpoint", _SD_PLACE),
     ("control_model.", "a ControlNet", "models/controlnet, node Load ControlNet Model"),
-    ("encoder.block.", "a T5 text encoder", "a folder in models/text_encoders, node Load LLM (ELLA)"),
-    ("model.layers.", "an LLM", "a folder in models/text_encoders, node Load LLM (ELLA)"),
+    ("encoder.block.", "a T5 text encoder", _LLM_PLACE),
+    ("model.layers.", "an LLM", _LLM_PLACE),
     ("decoder.conv_in", "a VAE", "models/vae, node Load VAE"),
-)  # fmt: skip
+)
 
 
 def load_connector(
@@ -147,8 +150,8 @@ def _check_finite(state: Mapping[str, torch.Tensor]) -> None:
 
 def _from_file_layout(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     out = {}
-    for key, tensor in state.items():
-        key = key.removeprefix("connector.")
+    for file_key, tensor in state.items():
+        key = file_key.removeprefix("connector.")
         block, packed, kind = key.partition("attn.in_proj_")
         if not packed:
             out[key] = tensor

@@ -1,12 +1,13 @@
 """From the sigmas that samplers speak of to the timesteps that connectors know."""
 
 from functools import cache
+from typing import Any
 
 import torch
 from comfy.model_sampling import ModelSamplingDiscrete
 
 
-def sigma_to_timestep(model_sampling: torch.nn.Module, sigma: torch.Tensor) -> list[int]:
+def sigma_to_timestep(model_sampling: Any, sigma: torch.Tensor) -> list[int]:
     """The DDPM timestep of each sigma under the model's own noise schedule.
 
     A discrete schedule (also a patched one: v-prediction, zero terminal SNR, LCM) is asked for

@@ -11,10 +11,10 @@ class Operations(Protocol):
     """The layers a connector is built from: `torch.nn`, or a host's own versions of them."""
 
     @property
-    def Linear(self) -> Any: ...
+    def Linear(self) -> Any: ...  # noqa: N802
 
     @property
-    def LayerNorm(self) -> Any: ...
+    def LayerNorm(self) -> Any: ...  # noqa: N802
 
 
 class Connector(nn.Module, ABC):

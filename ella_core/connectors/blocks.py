@@ -46,7 +46,7 @@ class Attention(nn.Module):
 
     def forward(self, q_BNW: torch.Tensor, kv_BLW: torch.Tensor) -> torch.Tensor:
         def split(x: torch.Tensor) -> torch.Tensor:  # (B, N, W) -> (B, H, N, W / H)
-            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
         mixed = F.scaled_dot_product_attention(
             split(self.to_q(q_BNW)), split(self.to_k(kv_BLW)), split(self.to_v(kv_BLW))
@@ -90,7 +90,8 @@ class PerceiverBlock(nn.Module):
         latents_BNW = latents_BNW + (mixed if gate is None else gate * mixed)
         hidden, gate = _normalise(self.ln_ff, latents_BNW, act_BT)
         hidden = self.mlp(hidden)
-        return latents_BNW + (hidden if gate is None else gate * hidden)
+        out: torch.Tensor = latents_BNW + (hidden if gate is None else gate * hidden)
+        return out
 
 
 def _norm(width: int, time: TimeConfig | None, operations: Operations, gated: bool) -> Any:
@@ -100,6 +101,8 @@ def _norm(width: int, time: TimeConfig | None, operations: Operations, gated: bo
 
 
 def _normalise(
-    norm: nn.Module, x: torch.Tensor, act_BT: torch.Tensor | None
+    norm: Any, x: torch.Tensor, act_BT: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    return norm(x, act_BT) if isinstance(norm, AdaLN) else (norm(x), None)
+    out: tuple[torch.Tensor, torch.Tensor | None]
+    out = norm(x, act_BT) if isinstance(norm, AdaLN) else (norm(x), None)
+    return out

@@ -1,0 +1,184 @@
+"""A real ComfyUI server in a process of its own, and a client that queues prompts on it."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import requests
+
+from bootstrap import ROOT, host_dir
+
+PACK_NAME = "ELLA-Nodes"
+Progress = Callable[[str, int, int], None]  # node id, done, of
+
+
+@dataclass
+class Result:
+    """What became of a queued prompt.
+
+    Attributes:
+        outputs: node id -> what the node showed or saved.
+        error: ComfyUI's own report (exception_message, node_type ...), None if all went well.
+        texts: node id -> the last line of text shown on the node.
+    """
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+class Server:
+    """ComfyUI on a base directory of ours, with this pack linked into its custom_nodes.
+
+    Args:
+        base: holds models, input, output and custom_nodes; nothing outside it is written.
+        arguments: more command line arguments for ComfyUI.
+        packs: further node packs to link.
+    """
+
+    def __init__(
+        self, base: Path, arguments: list[str] | None = None, packs: list[Path] | None = None
+    ) -> None:
+        self.base = base
+        self.log = base / "comfyui.log"
+        self._arguments = arguments or []
+        self._packs = {PACK_NAME: ROOT, **{pack.name: pack for pack in packs or []}}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "Server":
+        for folder in ("models", "input", "output", "custom_nodes"):
+            (self.base / folder).mkdir(parents=True, exist_ok=True)
+        for name, pack in self._packs.items():
+            link(pack, self.base / "custom_nodes" / name)
+        command = [sys.executable, "main.py", "--port", str(self.port), "--disable-auto-launch"]
+        command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
+        command += ["--disable-api-nodes", *self._arguments]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(command, cwd=host_dir(), stdout=log, stderr=log)
+        try:
+            self._wait_until_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def wait(self) -> None:
+        """Return when the server has ended."""
+        assert self._process is not None
+        self._process.wait()
+
+    def _wait_until_up(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"ComfyUI ended while starting:\n{self.log_tail()}")
+            try:
+                requests.get(f"{self.address}/system_stats", timeout=5).raise_for_status()
+                return
+            except requests.RequestException:
+                time.sleep(0.3)
+        raise RuntimeError(f"ComfyUI was not up after 5 minutes:\n{self.log_tail()}")
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The end of what ComfyUI printed."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def get(self, path: str) -> Any:
+        """The JSON behind a path of ComfyUI's API."""
+        response = requests.get(self.address + path, timeout=60)
+        response.raise_for_status()
+        return response.json()
+
+    def run(self, prompt: dict[str, Any], on_progress: Progress | None = None) -> Result:
+        """Queue a prompt in API form and follow it to its end."""
+        return asyncio.run(self._run(prompt, on_progress or (lambda *_: None)))
+
+    async def _run(self, prompt: dict[str, Any], on_progress: Progress) -> Result:
+        client = uuid.uuid4().hex
+        async with (
+            aiohttp.ClientSession(self.address) as session,
+            session.ws_connect(f"/ws?clientId={client}", max_msg_size=0) as socket_,
+        ):
+            body = {"prompt": prompt, "client_id": client}
+            async with session.post("/prompt", json=body) as response:
+                reply = await response.json()
+            if "prompt_id" not in reply:
+                return Result(error={"exception_message": json.dumps(reply), **reply})
+            return await _follow(socket_, reply["prompt_id"], on_progress)
+
+
+async def _follow(
+    socket_: aiohttp.ClientWebSocketResponse, prompt_id: str, on_progress: Progress
+) -> Result:
+    result = Result()
+    async for message in socket_:
+        if message.type is aiohttp.WSMsgType.BINARY:
+            if int.from_bytes(message.data[:4], "big") == 3:  # BinaryEventTypes.TEXT
+                size = int.from_bytes(message.data[4:8], "big")
+                node = message.data[8 : 8 + size].decode()
+                result.texts[node] = message.data[8 + size :].decode()
+            continue
+        event = json.loads(message.data)
+        kind, data = event["type"], event["data"]
+        if data.get("prompt_id") != prompt_id:
+            continue
+        if kind == "progress":
+            on_progress(data["node"], data["value"], data["max"])
+        elif kind == "executed":
+            result.outputs[data["node"]] = data["output"]
+        elif kind in ("execution_error", "execution_interrupted"):
+            result.error = data
+            return result
+        elif kind == "execution_success":
+            return result
+    raise RuntimeError("ComfyUI closed the connection: it has probably crashed")
+
+
+def link(source: Path, target: Path) -> None:
+    """Make `target` the folder `source`, without needing special rights on Windows."""
+    if os.path.lexists(target):
+        return
+    if sys.platform == "win32":
+        import _winapi
+
+        _winapi.CreateJunction(str(source), str(target))
+    else:
+        target.symlink_to(source, target_is_directory=True)
+
+
+def clear_output(base: Path) -> None:
+    """Forget what earlier runs saved."""
+    shutil.rmtree(base / "output", ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

