@@ -183,11 +183,13 @@ def _open(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
+    except FileNotFoundError as error:
+        raise EllaError(f"There is no file {path}. Put {_RELEASED} there.") from error
     except (SafetensorError, OSError) as error:
         raise EllaError(
             f"{path.name} cannot be read as safetensors ({error}). It holds "
-            f"{path.stat().st_size if path.is_file() else 0:,} bytes and is probably cut short or "
-            f"damaged: delete it from models/ella and download it again."
+            f"{path.stat().st_size:,} bytes and is probably cut short or damaged: delete it from "
+            f"models/ella and download it again."
         ) from error
 
 

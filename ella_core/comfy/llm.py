@@ -3,13 +3,16 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from comfy import model_management
 from comfy.cli_args import args
 
-from ..text_encoders import TextEncoder, load_text_encoder
 from .memory import Holder, WholeModelPatcher
+
+if TYPE_CHECKING:
+    from ..text_encoders import TextEncoder
 
 logger = logging.getLogger("ella")
 
@@ -40,7 +43,7 @@ class LLM:
         patcher: how ComfyUI moves it between devices.
     """
 
-    def __init__(self, name: str, encoder: TextEncoder) -> None:
+    def __init__(self, name: str, encoder: "TextEncoder") -> None:
         self.name = name
         self._encoder = encoder
         self.patcher = WholeModelPatcher(
@@ -73,6 +76,8 @@ def load_llm(name: str, path: Path, dtype: str) -> LLM:
         dtype: a key of `DTYPES`, or "auto": fp16 on a GPU, fp32 on the CPU, unless ComfyUI was
             started with a flag that sets the text encoders' dtype.
     """
+    from ..text_encoders import load_text_encoder  # not at ComfyUI's start
+
     return LLM(name, load_text_encoder(path, DTYPES.get(dtype) or _auto_dtype()))
 
 

@@ -57,7 +57,11 @@ def _load_gguf(path: Path, dtype: torch.dtype) -> TextEncoder:
         )
     from transformers import AutoConfig, AutoTokenizer
 
+    with path.open("rb") as file:
+        magic = file.read(4)
     with _naming(path):
+        if magic != b"GGUF":
+            raise EllaError(f"it begins with {magic!r}, a GGUF file with b'GGUF'")
         special = _gguf_special_tokens(path)
         source = {"gguf_file": path.name, "local_files_only": True}
         config = AutoConfig.from_pretrained(path.parent, **source)
@@ -136,8 +140,9 @@ def _naming(path: Path) -> Iterator[None]:
         *(EllaError, OSError, ValueError, KeyError, IndexError, RuntimeError, ImportError),
         SafetensorError,
     ) as error:
+        reason = str(error).rstrip(". ")
         raise EllaError(
-            f"The LLM {path.name} can't be loaded: {error}. If its files are cut short or "
+            f"The LLM {path.name} can't be loaded: {reason}. If its files are cut short or "
             f"damaged, download them again; Load LLM (ELLA) takes a T5 encoder or a decoder-only "
             f"LLM as a folder in Hugging Face layout, or a GGUF file."
         ) from error

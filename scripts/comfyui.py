@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -67,7 +66,8 @@ class Server:
         for name, pack in self._packs.items():
             link(pack, self.base / "custom_nodes" / name)
         command = [sys.executable, "main.py", "--port", str(self.port), "--disable-auto-launch"]
-        command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
+        database = f"sqlite:///{(self.base / 'comfyui.db').as_posix()}"
+        command += ["--base-directory", str(self.base), "--database-url", database]
         command += ["--disable-api-nodes", *self._arguments]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=host_dir(), stdout=log, stderr=log)
@@ -111,9 +111,13 @@ class Server:
 
     def get(self, path: str) -> Any:
         """The JSON behind a path of ComfyUI's API."""
+        return json.loads(self.text(path))
+
+    def text(self, path: str) -> str:
+        """The text behind a path."""
         response = requests.get(self.address + path, timeout=60)
         response.raise_for_status()
-        return response.json()
+        return response.text
 
     def run(self, prompt: dict[str, Any], on_progress: Progress | None = None) -> Result:
         """Queue a prompt in API form and follow it to its end."""
@@ -170,11 +174,6 @@ def link(source: Path, target: Path) -> None:
         _winapi.CreateJunction(str(source), str(target))
     else:
         target.symlink_to(source, target_is_directory=True)
-
-
-def clear_output(base: Path) -> None:
-    """Forget what earlier runs saved."""
-    shutil.rmtree(base / "output", ignore_errors=True)
 
 
 def _free_port() -> int:

@@ -1,0 +1,27 @@
+"""One real ComfyUI for all tests that need a host."""
+
+from pathlib import Path
+
+import pytest
+
+from comfyui import Server
+from support.host import Host, assemble
+
+HOST_PACKS = Path(__file__).parent / "host_packs"
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    base = tmp_path_factory.mktemp("comfyui")
+    weights = assemble(base / "models")
+    elsewhere = base / "elsewhere"
+    (elsewhere / "my llms/an llm").mkdir(parents=True)
+    (elsewhere / "my llms/an llm/config.json").write_text("{}")
+    (elsewhere / "my llms/model.Q4_0.gguf").touch()
+    (elsewhere / "my ella").mkdir()
+    (elsewhere / "my ella/other.safetensors").touch()
+    paths = base / "paths.yaml"
+    paths.write_text(f"x:\n  base_path: '{elsewhere}'\n  ella: my ella\n  ella_encoder: my llms\n")
+    arguments = ["--cpu", "--extra-model-paths-config", str(paths)]
+    with Server(base, arguments, [HOST_PACKS / "ella_test_nodes"]) as server:
+        yield Host(server, weights)

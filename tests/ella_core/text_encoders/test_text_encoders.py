@@ -1,0 +1,224 @@
+"""Every kind of LLM against transformers itself. Also run under the oldest supported version."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModel, AutoTokenizer, LlamaModel, T5EncoderModel
+
+from bootstrap import smollm2_gguf
+from ella_core.errors import EllaError
+from ella_core.text_encoders import load_text_encoder
+from ella_core.text_encoders.encoder import MAX_WINDOW
+from support.models import write_llama, write_t5
+
+PROMPTS = ["", "a", "A red cat sits on a blue chair.", "snow " * 60, "Ein Hund 🐕 und मेघ"]
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("t5") / "an odd name"
+    write_t5(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llama") / "llama"
+    write_llama(folder)
+    return folder
+
+
+@torch.no_grad()
+def direct(model, ids, attended=None):
+    ids = torch.tensor([ids])
+    mask = torch.zeros_like(ids)
+    mask[:, : attended or ids.shape[1]] = 1
+    return model.eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+
+
+@pytest.mark.parametrize("text", PROMPTS)
+def test_t5_at_its_own_length(t5, text):
+    ids = AutoTokenizer.from_pretrained(t5)(text).input_ids
+    prompt = load_text_encoder(t5, torch.float32).encode(text)
+    assert torch.equal(prompt.features, direct(T5EncoderModel.from_pretrained(t5), ids))
+    assert prompt.tokens == len(ids)
+
+
+@pytest.mark.parametrize("text", PROMPTS)
+def test_t5_at_a_fixed_length(t5, text):
+    batch = AutoTokenizer.from_pretrained(t5)(
+        text, padding="max_length", max_length=16, truncation=True
+    )
+    prompt = load_text_encoder(t5, torch.float32).encode(text, max_length=16)
+    attended = sum(batch.attention_mask)
+    expected = direct(T5EncoderModel.from_pretrained(t5), batch.input_ids, attended)
+    assert torch.equal(prompt.features, expected)
+    assert (prompt.features.shape[1], prompt.tokens) == (16, attended)
+
+
+def test_llama_reads_what_its_tokenizer_says(llama):
+    prompt = load_text_encoder(llama, torch.float32).encode("a cat")
+    ids = [1, *(ord(c) for c in "a cat")]
+    assert AutoTokenizer.from_pretrained(llama)("a cat").input_ids == ids
+    assert torch.equal(prompt.features, direct(LlamaModel.from_pretrained(llama), ids))
+
+
+def test_what_was_cut_off_is_counted(t5, llama):
+    assert load_text_encoder(t5, torch.float32).encode("snow " * 60, max_length=16).dropped == 45
+    assert load_text_encoder(llama, torch.float32).encode("snow", max_length=4).dropped == 1
+    assert load_text_encoder(llama, torch.float32).encode("snow", max_length=5).dropped == 0
+
+
+def test_a_prompt_longer_than_the_llm_is_read_in_pieces(llama):
+    text = "abcd" * 200
+    prompt = load_text_encoder(llama, torch.float32).encode(text)
+    model = LlamaModel.from_pretrained(llama)
+    ids = [ord(c) for c in text]
+    pieces = [direct(model, [1, *ids[i : i + 255]]) for i in range(0, 800, 255)]
+    assert torch.equal(prompt.features, torch.cat(pieces, dim=1))
+    assert (prompt.windows, prompt.tokens) == (4, 804)
+
+
+def test_ten_thousand_words(t5):
+    prompt = load_text_encoder(t5, torch.float32).encode("mountain " * 10_000)
+    assert prompt.tokens >= 10_000
+    assert prompt.features.shape[1] == prompt.tokens
+    assert prompt.windows == -(-10_000 // (MAX_WINDOW - 1))
+    assert prompt.features.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_dtype(t5, llama, dtype):
+    for folder in (t5, llama):
+        assert load_text_encoder(folder, dtype).encode("a cat").features.dtype == dtype
+
+
+def test_t5_keeps_in_float32_what_transformers_does(t5):
+    """fp16 T5 overflows in `wo`; the released connector was trained with transformers' remedy."""
+    model = load_text_encoder(t5, torch.float16).model
+    wo = model.encoder.block[0].layer[1].DenseReluDense.wo
+    assert wo.weight.dtype == torch.float32
+    assert model.shared.weight.dtype == torch.float16
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    return load_text_encoder(smollm2_gguf(), torch.float32)
+
+
+def test_gguf_of_a_real_llm(smollm2):
+    gguf = smollm2_gguf()
+    model = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+    ids = [28120, 905]  # what its own tokenizer makes of "hello world", without BOS
+    expected = direct(model, ids)
+    torch.testing.assert_close(smollm2.encode("hello world").features, expected)
+    assert smollm2.width == 576
+
+
+def test_an_empty_prompt_where_the_tokenizer_makes_nothing_of_it(smollm2):
+    prompt = smollm2.encode("")
+    assert (prompt.features.shape, prompt.tokens) == ((1, 1, 576), 1)
+    bos = smollm2.model(input_ids=torch.tensor([[1]])).last_hidden_state
+    torch.testing.assert_close(prompt.features, bos)
+    assert smollm2.encode("", max_length=8).features.shape == (1, 8, 576)
+
+
+def test_spiece_model_alone_is_tokenizer_enough(t5, tmp_path):
+    """As in some copies of FLAN-T5; made here with sentencepiece, as T5's was."""
+    import sentencepiece
+
+    folder = tmp_path / "t5"
+    shutil.copytree(t5, folder)
+    for file in folder.glob("*token*"):
+        file.unlink()
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=300,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+    ids = [*pieces.encode("the model"), 1]
+    expected = direct(T5EncoderModel.from_pretrained(folder), ids)
+    prompt = load_text_encoder(folder, torch.float32).encode("the model")
+    assert torch.equal(prompt.features, expected)
+
+
+def without(source, target, *names):
+    shutil.copytree(source, target)
+    for name in names:
+        (target / name).unlink()
+    return target
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["config.json"], "holds no configuration: expected config.json"),
+        (["model.safetensors"], "holds no weights in safetensors format"),
+        (["tokenizer.json"], "holds no tokenizer: expected tokenizer.json or spiece.model"),
+    ],
+)
+def test_a_missing_file_is_named(t5, tmp_path, names, message):
+    folder = without(t5, tmp_path / "incomplete", *names)
+    with pytest.raises(EllaError, match=f"incomplete {message}"):
+        load_text_encoder(folder, torch.float32)
+
+
+def test_truncated_weights(t5, tmp_path):
+    folder = without(t5, tmp_path / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(EllaError, match="The LLM cut can't be loaded"):
+        load_text_encoder(folder, torch.float32)
+
+
+def test_missing_tensors_are_not_replaced_by_random_ones(t5, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = without(t5, tmp_path / "holey")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["encoder.block.1.layer.0.SelfAttention.q.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EllaError, match=r"1 tensors are missing .*block.1.*q.weight"):
+        load_text_encoder(folder, torch.float32)
+
+
+def test_misshapen_tensors(t5, tmp_path):
+    folder = without(t5, tmp_path / "odd")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "d_ff": 96}))
+    with pytest.raises(EllaError, match="The LLM odd can't be loaded"):
+        load_text_encoder(folder, torch.float32)
+
+
+@pytest.mark.parametrize("config", ["", "{", "{}", '{"model_type": "no such type"}'])
+def test_unusable_configuration(t5, tmp_path, config):
+    folder = without(t5, tmp_path / "strange")
+    (folder / "config.json").write_text(config)
+    with pytest.raises(EllaError, match="The LLM strange can't be loaded"):
+        load_text_encoder(folder, torch.float32)
+
+
+def test_an_encoder_decoder_other_than_t5(tmp_path, t5):
+    folder = without(t5, tmp_path / "bart")
+    transformers.BartConfig(d_model=16).save_pretrained(folder)
+    with pytest.raises(EllaError, match="bart is an encoder-decoder"):
+        load_text_encoder(folder, torch.float32)
+
+
+def test_a_gguf_that_is_not_one(tmp_path):
+    (tmp_path / "no.gguf").write_bytes(b"not GGUF at all" * 100)
+    with pytest.raises(EllaError, match=r"The LLM no\.gguf can't be loaded"):
+        load_text_encoder(tmp_path / "no.gguf", torch.float32)

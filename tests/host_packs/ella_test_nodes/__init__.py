@@ -1,0 +1,134 @@
+"""Nodes for the tests only: a recorder around the U-Net, and models that are costly to make."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import comfy.model_patcher
+import comfy.supported_models
+import folder_paths
+import torch
+from comfy.patcher_extension import WrappersMP
+from safetensors.torch import save_file
+
+
+class RecordUNet:
+    """Writes what every call of the diffusion model gets, one file a call, under output/NAME."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "record"
+    RETURN_TYPES = ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"model": ("MODEL",), "name": ("STRING", {})}}
+
+    def record(self, model, name):
+        folder = Path(folder_paths.get_output_directory()) / name
+        folder.mkdir()
+
+        def wrapper(executor, x, timesteps, context=None, *args, **kwargs):
+            options = args[2] if len(args) > 2 else kwargs["transformer_options"]
+            record = {
+                "context": context.float().contiguous().cpu(),
+                "timesteps": timesteps.cpu(),
+                "sigmas": options["sigmas"].cpu(),
+                "cond_or_uncond": torch.tensor(options["cond_or_uncond"]),
+            }
+            save_file(record, folder / f"{len(list(folder.iterdir())):04}.safetensors")
+            return executor(x, timesteps, context, *args, **kwargs)
+
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "ella_test_recorder", wrapper)
+        return (model,)
+
+
+class PlainConditioning:
+    """A fixed CONDITIONING of 77 tokens that is none of ELLA's, in place of CLIP's."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "make"
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"seed": ("INT", {})}}
+
+    def make(self, seed):
+        generator = torch.Generator().manual_seed(seed)
+        return ([[torch.randn(1, 77, 768, generator=generator), {}]],)
+
+
+class ModelWithoutWeights:
+    """A MODEL of ComfyUI's own class and real size, without memory for its weights."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "make"
+    RETURN_TYPES = ("MODEL",)
+
+    KINDS: ClassVar = {
+        "SDXL": {
+            "image_size": 32,
+            "in_channels": 4,
+            "out_channels": 4,
+            "model_channels": 320,
+            "num_res_blocks": [2, 2, 2],
+            "channel_mult": [1, 2, 4],
+            "transformer_depth": [0, 0, 2, 2, 10, 10],
+            "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+            "transformer_depth_middle": 10,
+            "context_dim": 2048,
+            "adm_in_channels": 2816,
+            "num_classes": "sequential",
+            "num_head_channels": 64,
+            "use_linear_in_transformer": True,
+            "use_spatial_transformer": True,
+            "legacy": False,
+        },
+        "Flux": {
+            "image_model": "flux",
+            "in_channels": 16,
+            "out_channels": 16,
+            "patch_size": 2,
+            "vec_in_dim": 768,
+            "context_in_dim": 4096,
+            "hidden_size": 3072,
+            "mlp_ratio": 4.0,
+            "num_heads": 24,
+            "depth": 1,
+            "depth_single_blocks": 1,
+            "axes_dim": [16, 56, 56],
+            "theta": 10000,
+            "qkv_bias": True,
+            "guidance_embed": True,
+        },
+        "SD3": {
+            "in_channels": 16,
+            "pos_embed_scaling_factor": None,
+            "depth": 2,
+            "patch_size": 2,
+            "context_embedder_config": {
+                "target": "torch.nn.Linear",
+                "params": {"in_features": 4096, "out_features": 128},
+            },
+            "adm_in_channels": 2048,
+            "pos_embed_max_size": 192,
+            "num_patches": 36864,
+        },
+    }
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"kind": (list(cls.KINDS),)}}
+
+    def make(self, kind):
+        config = getattr(comfy.supported_models, kind)(dict(self.KINDS[kind]))
+        model = config.get_model({}, "", device="meta")
+        meta = torch.device("meta")
+        return (comfy.model_patcher.ModelPatcher(model, load_device=meta, offload_device=meta),)
+
+
+NODE_CLASS_MAPPINGS = {
+    "TestRecordUNet": RecordUNet,
+    "TestPlainConditioning": PlainConditioning,
+    "TestModelWithoutWeights": ModelWithoutWeights,
+}

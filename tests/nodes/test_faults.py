@@ -1,0 +1,175 @@
+"""What users do wrong, on the real server: each a clear message, and the next graph runs."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from support.host import T5, EllaGraph, relative_error
+
+GOOD = "sd15.safetensors"
+
+
+def run_one_step(host, graph, **changes):
+    graph.save(graph.sample(record=False, steps=1, **changes))
+    return host.run(graph)
+
+
+def assert_fails(host, graph, node_type, *parts):
+    """The run fails at `node_type` with all `parts` in its message, and the next one is fine."""
+    result = run_one_step(host, graph)
+    assert result.error is not None
+    message = result.error["exception_message"]
+    assert result.error["node_type"] == node_type, message
+    assert result.error["exception_type"].endswith("EllaError")
+    for part in parts:
+        assert part in message
+    assert run_one_step(host, EllaGraph()).error is None
+
+
+@pytest.fixture(scope="module")
+def spoiled(host):
+    """Files that a user might choose by mistake, beside the good ones."""
+    ella, encoders = host.models / "ella", host.models / "text_encoders"
+    good = (ella / "tsc.safetensors").read_bytes()
+    (ella / "truncated.safetensors").write_bytes(good[: len(good) // 2])
+    (ella / "garbage.safetensors").write_bytes(b"\xff" * 1000)
+    shutil.copy(host.models / "checkpoints" / GOOD, ella / "sd.safetensors")
+    save_file(
+        {"lora_unet_mid_block_attentions_0_to_k.lora_down.weight": torch.zeros(4, 320)},
+        ella / "lora.safetensors",
+    )
+    holey = load_file(ella / "tsc.safetensors")
+    holey["connector.latents"][0, 0] = float("nan")
+    save_file(holey, ella / "nan.safetensors")
+    (ella / "pickle.pt").write_bytes(b"\x80\x04.")
+    shutil.copytree(encoders / T5, encoders / "no tokenizer")
+    (encoders / "no tokenizer/tokenizer.json").unlink()
+    shutil.copytree(encoders / T5, encoders / "cut")
+    weights = encoders / "cut/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    return host
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("truncated.safetensors", ["cut short or damaged", "download it again"]),
+        ("garbage.safetensors", ["cannot be read as safetensors", "1,000 bytes"]),
+        ("sd.safetensors", ["looks like a diffusion checkpoint", "node Load Checkpoint"]),
+        ("lora.safetensors", ["looks like a LoRA", "node Load LoRA"]),
+        ("nan.safetensors", ["connector.latents holds NaN"]),
+    ],
+)
+def test_not_a_connector(spoiled, name, parts):
+    assert_fails(spoiled, EllaGraph(ella=name), "ELLALoad", name, *parts)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pickle.pt",
+        "gone.safetensors",
+        "../checkpoints/sd15.safetensors",
+        "/etc/passwd",
+        "none found: put ella-sd1.5-tsc-t5xl.safetensors into models/ella",
+    ],
+)
+def test_no_such_connector(spoiled, name):
+    """ComfyUI's own check of the dropdown or ours stops it; nothing is opened."""
+    result = run_one_step(spoiled, EllaGraph(ella=name))
+    assert result.error is not None
+    if name != "pickle.pt":
+        assert "was not found. Put ella-sd1.5-tsc-t5xl" in result.error["exception_message"]
+
+
+@pytest.mark.parametrize("name", ["gone", "..", "../ella", "/etc", "some folder"])
+def test_no_such_llm(host, name):
+    assert_fails(host, EllaGraph(llm=name), "ELLALoadLLM", f"The LLM {name!r} was not found")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "no tokenizer",
+            ["holds no tokenizer", "tokenizer.json or spiece.model", "found config.json"],
+        ),
+        ("cut", ["The LLM cut can't be loaded", "download them again"]),
+        ("an llm", ["The LLM folder an llm holds no weights"]),
+        ("model.Q4_0.gguf", ["The LLM model.Q4_0.gguf can't be loaded: it begins with b''"]),
+    ],
+)
+def test_unusable_llm(spoiled, name, parts):
+    assert_fails(spoiled, EllaGraph(llm=name), "ELLALoadLLM", *parts)
+
+
+def test_an_llm_that_the_connector_was_not_made_for(host):
+    assert_fails(
+        host,
+        EllaGraph(llm="llama-96"),
+        "ELLATimestepConditioning",
+        "The LLM llama-96 makes features 96 wide",
+        "tsc.safetensors reads features 64 wide",
+        "Choose an LLM of width 64 in Load LLM (ELLA)",
+    )
+
+
+def test_a_checkpoint_of_another_width(host):
+    assert_fails(
+        host,
+        EllaGraph(ckpt="sd2.safetensors"),
+        "ELLATimestepConditioning",
+        "reads text 1024 wide",
+        "makes tokens 768 wide",
+        "Load a Stable Diffusion 1.5 model in Load Checkpoint",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("SDXL", "The MODEL (SDXL) reads text 2048 wide"),
+        ("Flux", "The MODEL is a Flux, which is no U-Net with cross-attention"),
+        ("SD3", "The MODEL is a SD3, which is no U-Net with cross-attention"),
+    ],
+)
+def test_a_model_of_another_kind(host, kind, message):
+    graph = EllaGraph()
+    graph.nodes[graph.conditioning.id]["inputs"]["model"] = graph.add(
+        "TestModelWithoutWeights", kind=kind
+    )[0]
+    assert_fails(host, graph, "ELLATimestepConditioning", message, "Load Checkpoint")
+
+
+@pytest.mark.parametrize("max_length", [0, 128])
+def test_an_empty_prompt_is_fine(host, max_length):
+    result = run_one_step(host, EllaGraph("", "", max_length=max_length))
+    assert result.error is None
+
+
+def test_ten_thousand_words_are_fine_and_warned_about(host):
+    text = "mountain " * 10_000
+    graph = EllaGraph(text, "")
+    graph.save(graph.sample(steps=2))
+    result = host.run(graph)
+    assert result.error is None, result.error
+    warning = next(text for text in result.texts.values() if "trained on" in text)
+    assert "10,005 tokens; the released ELLA was trained on 128" in warning
+    assert "read in 5 pieces" in warning
+    assert warning in host.server.log_tail(100)
+    assert all(record["context"].isfinite().all() for record in host.records(graph.record))
+
+
+@pytest.mark.parametrize(
+    "text", ["nul \x00 byte", "🐈‍⬛ in a 🚀", "قط أحمر על כיסא", "(paren) \\ [brackets]", "\n\n\t"]
+)
+def test_odd_text_is_text(host, text):
+    graph = EllaGraph(text, "")
+    graph.save(graph.sample(steps=2))
+    assert host.run(graph).error is None
+    reference = host.reference(text)
+    for record in host.records(graph.record):
+        row = record["context"].chunk(2)[record["cond_or_uncond"].tolist().index(0)][0]
+        assert relative_error(row, reference.at(record["timesteps"][0].item())) < 1e-3

@@ -1,0 +1,90 @@
+"""The nodes as the editor sees them. Ids and input names are public and never change."""
+
+import re
+
+import pytest
+
+from support.host import T5
+
+NODES = {
+    "ELLALoad": ("Load ELLA", {"ella_name": "COMBO"}, ["ELLA"]),
+    "ELLALoadLLM": (
+        "Load LLM (ELLA)",
+        {"llm_name": "COMBO", "dtype": "COMBO"},
+        ["ELLA_LLM"],
+    ),
+    "ELLATextEncode": (
+        "LLM Text Encode (ELLA)",
+        {"llm": "ELLA_LLM", "text": "STRING", "max_length": "INT"},
+        ["ELLA_LLM_EMBEDS"],
+    ),
+    "ELLATimestepConditioning": (
+        "ELLA Timestep Conditioning",
+        {
+            "model": "MODEL",
+            "ella": "ELLA",
+            "positive": "ELLA_LLM_EMBEDS",
+            "negative": "ELLA_LLM_EMBEDS",
+        },
+        ["MODEL", "CONDITIONING", "CONDITIONING"],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def infos(host):
+    infos = host.server.get("/object_info")
+    return {
+        name: info for name, info in infos.items() if info["python_module"].endswith("ELLA-Nodes")
+    }
+
+
+def test_these_are_all_the_nodes(infos):
+    assert infos.keys() == NODES.keys()
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_inputs_and_outputs(infos, name):
+    info = infos[name]
+    display_name, inputs, outputs = NODES[name]
+    assert info["display_name"] == display_name
+    assert info["input_order"]["required"] == list(inputs)
+    assert {k: v[0] for k, v in info["input"]["required"].items()} == inputs
+    assert info["output"] == outputs
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_everything_is_explained(infos, name):
+    info = infos[name]
+    assert info["description"]
+    assert info["category"] == "ELLA"
+    assert all(options["tooltip"] for _, options in info["input"]["required"].values())
+    assert all(info["output_tooltips"])
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_help_page(host, name):
+    page = host.server.text(f"/extensions/ELLA-Nodes/docs/{name}.md")
+    assert page.startswith(f"# {NODES[name][0]}")
+    for input_name in NODES[name][1]:
+        assert f"**{input_name}**" in page
+
+
+def test_defaults(infos):
+    assert infos["ELLATextEncode"]["input"]["required"]["max_length"][1]["default"] == 0
+    dtype = infos["ELLALoadLLM"]["input"]["required"]["dtype"][1]
+    assert dtype["options"] == ["auto", "fp16", "bf16", "fp32"]
+    assert dtype["default"] == "auto"
+
+
+def test_dropdowns_find_folders_gguf_files_and_extra_model_paths(infos):
+    llms = infos["ELLALoadLLM"]["input"]["required"]["llm_name"][1]["options"]
+    assert {T5, "llama-96", "an llm", "model.Q4_0.gguf"} <= set(llms)
+    connectors = infos["ELLALoad"]["input"]["required"]["ella_name"][1]["options"]
+    assert {"tsc.safetensors", "other.safetensors"} <= set(connectors)
+
+
+def test_importing_the_pack_takes_less_than_a_tenth_of_a_second(host):
+    log = host.server.log.read_text()
+    (seconds,) = re.findall(r"([\d.]+) seconds: .*ELLA-Nodes", log)
+    assert float(seconds) < 0.1

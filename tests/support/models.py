@@ -1,0 +1,66 @@
+"""Small models for the tests, made on the spot."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from bootstrap import host_dir
+
+from . import golden_weights
+
+
+def write_tsc(path: Path, **dims) -> dict[str, torch.Tensor]:
+    """A TSC of any size in the released layout; returns its tensors."""
+    weights = {key: torch.from_numpy(v) for key, v in golden_weights.state_dict(**dims).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path)
+    return weights
+
+
+def write_t5(folder: Path, width: int = 64, seed: int = 0) -> None:
+    """A small T5 encoder with the real T5 tokenizer, which ComfyUI ships."""
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=32128,
+        d_model=width,
+        d_kv=16,
+        d_ff=128,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+    )
+    T5EncoderModel(config).save_pretrained(folder)
+    for file in (host_dir() / "comfy/text_encoders/t5_tokenizer").iterdir():
+        shutil.copy(file, folder)
+
+
+def write_llama(folder: Path, width: int = 64, seed: int = 0) -> None:
+    """A small Llama with a tokenizer that begins every text with <s>, as Llama's does."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(seed)
+    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2}
+    vocabulary |= {chr(c): c for c in range(32, 127)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=128,
+        hidden_size=width,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+    )
+    LlamaModel(config).save_pretrained(folder)

@@ -1,0 +1,55 @@
+"""The TSC once more, written from the paper in plain functions over the checkpoint's own tensors.
+
+Shares no line with the product, so that an error there does not hide here.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def tsc(weights: dict[str, torch.Tensor], features: torch.Tensor, timestep: float, heads: int = 8):
+    """(1, L, D) features at one timestep -> (1, N, W) tokens, in the weights' float32."""
+
+    def linear(name, x):
+        return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def adaln(name, x):
+        shift, scale = linear(f"{name}.linear", F.silu(temb)).chunk(2, dim=-1)
+        mean = x.mean(dim=-1, keepdim=True)
+        variance = x.var(dim=-1, keepdim=True, unbiased=False)
+        return (x - mean) / (variance + 1e-6).sqrt() * (1 + scale) + shift
+
+    half = weights["time_embedding.linear_1.weight"].shape[1] // 2
+    angles = torch.tensor([timestep * math.exp(-math.log(10000) * i / half) for i in range(half)])
+    sinusoid = torch.cat([angles.cos(), angles.sin()])[None]
+    temb = linear("time_embedding.linear_2", F.silu(linear("time_embedding.linear_1", sinusoid)))
+
+    latents = weights["connector.latents"][None] + linear(
+        "connector.time_aware_linear", F.silu(temb)
+    )
+    text = linear("connector.proj_in", features)
+    blocks = len({key.split(".")[2] for key in weights if "perceiver_blocks" in key})
+    for i in range(blocks):
+        block = f"connector.perceiver_blocks.{i}"
+        q = adaln(f"{block}.ln_1", latents)
+        kv = torch.cat([q, adaln(f"{block}.ln_2", text)], dim=1)
+        attended, _ = F.multi_head_attention_forward(
+            *(x.transpose(0, 1) for x in (q, kv, kv)),
+            embed_dim_to_check=q.shape[-1],
+            num_heads=heads,
+            in_proj_weight=weights[f"{block}.attn.in_proj_weight"],
+            in_proj_bias=weights[f"{block}.attn.in_proj_bias"],
+            bias_k=None,
+            bias_v=None,
+            add_zero_attn=False,
+            dropout_p=0.0,
+            out_proj_weight=weights[f"{block}.attn.out_proj.weight"],
+            out_proj_bias=weights[f"{block}.attn.out_proj.bias"],
+            need_weights=False,
+        )
+        latents = latents + attended.transpose(0, 1)
+        hidden = F.relu(linear(f"{block}.mlp.c_fc", adaln(f"{block}.ln_ff", latents))) ** 2
+        latents = latents + linear(f"{block}.mlp.c_proj", hidden)
+    return latents
