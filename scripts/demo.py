@@ -159,10 +159,12 @@ def _make_picture(server: "Server", workflow: dict[str, Any]) -> Path | None:
 
 
 def _serve(server: "Server", workflow: dict[str, Any]) -> None:
-    saved = server.base / "user/default/workflows" / f"{TITLE}.json"
-    saved.parent.mkdir(parents=True, exist_ok=True)
-    saved.write_text(json.dumps(workflow), encoding="utf-8")
-    print(f"[demo] ComfyUI is up at {server.address}: open '{TITLE}' in its Workflows panel")
+    user = server.base / "user/default"
+    (user / "workflows").mkdir(parents=True, exist_ok=True)
+    (user / "workflows" / f"{TITLE}.json").write_text(json.dumps(workflow), encoding="utf-8")
+    if not (user / "comfy.settings.json").is_file():  # no tour before the first graph
+        (user / "comfy.settings.json").write_text('{"Comfy.TutorialCompleted": true}')
+    print(f"[demo] ComfyUI is up; '{TITLE}' is in its Workflows panel: {server.address}")
     print("[demo] press Ctrl+C to end it", flush=True)
     try:
         server.wait()
