@@ -5,10 +5,20 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..ella_core.comfy.conditioning import check_model, make_conditioning, patch_model
+from ..ella_core.comfy.conditioning import (
+    Conditioning,
+    check_model,
+    make_conditioning,
+    make_pair,
+    patch_model,
+)
 from ..ella_core.comfy.connector import ELLA
 from ..ella_core.comfy.llm import LLMEmbeds
 from .types import CATEGORY, EllaType, EmbedsType
+
+_MODEL_OUTPUT = "The model to sample with. ELLA conditionings need this one; all other "
+_MODEL_OUTPUT += "conditionings work with it as before."
+_CONDITIONING_OUTPUT = "For a sampler, ControlNet, Set Area, Combine and all the others."
 
 
 class ELLATimestepConditioning(io.ComfyNode):
@@ -33,34 +43,141 @@ class ELLATimestepConditioning(io.ComfyNode):
                     "negative",
                     tooltip="What to avoid, from LLM Text Encode. Usually an empty prompt.",
                 ),
+                io.Conditioning.Input(
+                    "clip_positive",
+                    optional=True,
+                    tooltip="CLIP's reading of the prompt, from CLIP Text Encode, added behind "
+                    "ELLA's tokens: for LoRA trigger words and textual inversions. Needs "
+                    "clip_negative too.",
+                ),
+                io.Conditioning.Input(
+                    "clip_negative",
+                    optional=True,
+                    tooltip="CLIP's reading of the negative prompt, from CLIP Text Encode. Keep "
+                    "it as long as clip_positive (up to 77 tokens each), or sampling takes two "
+                    "model calls a step instead of one.",
+                ),
             ],
             outputs=[
-                io.Model.Output(
-                    display_name="MODEL",
-                    tooltip="The model to sample with. ELLA conditionings need this one; all "
-                    "other conditionings work with it as before.",
-                ),
-                io.Conditioning.Output(
-                    display_name="positive",
-                    tooltip="For a sampler, ControlNet, Set Area, Combine and all the others.",
-                ),
-                io.Conditioning.Output(
-                    display_name="negative",
-                    tooltip="For a sampler, ControlNet, Set Area, Combine and all the others.",
-                ),
+                io.Model.Output(display_name="MODEL", tooltip=_MODEL_OUTPUT),
+                io.Conditioning.Output(display_name="positive", tooltip=_CONDITIONING_OUTPUT),
+                io.Conditioning.Output(display_name="negative", tooltip=_CONDITIONING_OUTPUT),
             ],
         )
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, ella: ELLA, positive: LLMEmbeds, negative: LLMEmbeds
+        cls,
+        model: ModelPatcher,
+        ella: ELLA,
+        positive: LLMEmbeds,
+        negative: LLMEmbeds,
+        clip_positive: Conditioning | None = None,
+        clip_negative: Conditioning | None = None,
     ) -> io.NodeOutput:
-        check_model(model, ella)
-        return io.NodeOutput(
-            patch_model(model),
-            make_conditioning(ella, positive),
-            make_conditioning(ella, negative),
+        check_model(model.model, ella)
+        pair = make_pair(ella, (positive, negative), (clip_positive, clip_negative))
+        return io.NodeOutput(patch_model(model), *pair)
+
+
+class ELLAConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ELLAConditioning",
+            display_name="ELLA Conditioning",
+            category=CATEGORY,
+            description="One more conditioning from what an LLM read: for regions, timestep "
+            "ranges and further prompts. The sampler's MODEL must come through ELLA Timestep "
+            "Conditioning or ELLA Patch Model.",
+            inputs=[
+                EllaType.Input("ella", tooltip="From Load ELLA."),
+                EmbedsType.Input("embeds", tooltip="From LLM Text Encode."),
+                io.Conditioning.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="CLIP's reading of the prompt, added behind ELLA's tokens. Its area, "
+                    "mask, hooks and timestep range are kept.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="0: the empty prompt. 1: the prompt. Beyond 1 it is overdriven; "
+                    "1.2 to 1.5 is strong.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="CONDITIONING", tooltip=_CONDITIONING_OUTPUT)
+            ],
         )
 
+    @classmethod
+    def execute(
+        cls,
+        ella: ELLA,
+        embeds: LLMEmbeds,
+        strength: float,
+        clip: Conditioning | None = None,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(make_conditioning(ella, embeds.with_strength(strength), clip))
 
-NODES: list[Any] = [ELLATimestepConditioning]
+
+class ELLAPatchModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ELLAPatchModel",
+            display_name="ELLA Patch Model",
+            category=CATEGORY,
+            description="Prepares a MODEL for ELLA conditionings, where no ELLA Timestep "
+            "Conditioning is in the graph. It holds no weights, and applying it twice does no "
+            "harm.",
+            inputs=[io.Model.Input("model", tooltip="Stable Diffusion 1.5.")],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip=_MODEL_OUTPUT)],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher) -> io.NodeOutput:
+        return io.NodeOutput(patch_model(model))
+
+
+class ELLABlendEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ELLABlendEmbeds",
+            display_name="ELLA Blend Embeds",
+            category=CATEGORY,
+            description="Averages two prompts. The average is taken of the connector's tokens at "
+            "every timestep, which Conditioning (Average) can't do.",
+            inputs=[
+                EmbedsType.Input("embeds_a", tooltip="From LLM Text Encode."),
+                EmbedsType.Input(
+                    "embeds_b", tooltip="From LLM Text Encode with the same LLM as embeds_a."
+                ),
+                io.Float.Input(
+                    "factor",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="0: only embeds_a. 1: only embeds_b.",
+                ),
+            ],
+            outputs=[
+                EmbedsType.Output(
+                    display_name="ELLA_LLM_EMBEDS",
+                    tooltip="The blend, for ELLA Timestep Conditioning or ELLA Conditioning.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, embeds_a: LLMEmbeds, embeds_b: LLMEmbeds, factor: float) -> io.NodeOutput:
+        return io.NodeOutput(embeds_a.blended_with(embeds_b, factor))
+
+
+NODES: list[Any] = [ELLATimestepConditioning, ELLAConditioning, ELLAPatchModel, ELLABlendEmbeds]

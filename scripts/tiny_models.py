@@ -49,14 +49,14 @@ def draw_checkpoint(
         unet: entries of `UNET` to change; `context_dim=1024, use_linear_in_transformer=True`
             makes an SD2.
     """
-    _import_host()
+    import_host()
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from comfy.taesd.taesd import TAESD
 
     generator = torch.Generator().manual_seed(seed)
     unet_model, vae = UNetModel(**{**UNET, **unet}), TAESD()
-    _draw(unet_model, generator)
-    _draw(vae, generator)
+    draw(unet_model, generator)
+    draw(vae, generator)
     _soften(vae.taesd_decoder, generator)
     state = {f"model.diffusion_model.{k}": t.to(dtype) for k, t in unet_model.state_dict().items()}
     state |= {f"first_stage_model.{k}": t for k, t in vae.state_dict().items()}
@@ -70,7 +70,7 @@ def draw_connector(
     """Write a random connector whose tokens clearly depend on the timestep and the text."""
     generator = torch.Generator().manual_seed(seed)
     connector = build_connector(config)
-    _draw(connector, generator)
+    draw(connector, generator)
     torch.nn.init.normal_(connector.latents, std=1.0, generator=generator)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -78,7 +78,7 @@ def draw_connector(
     part.replace(path)
 
 
-def _draw(model: torch.nn.Module, generator: torch.Generator) -> None:
+def draw(model: torch.nn.Module, generator: torch.Generator) -> None:
     """Matrices and convolutions keep their input's variance, norms start neutral."""
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
@@ -115,7 +115,7 @@ def _save(state: dict[str, torch.Tensor], path: Path) -> None:
     part.replace(path)
 
 
-def _import_host() -> None:
+def import_host() -> None:
     """Make the host's modules importable here, on a machine with or without a GPU."""
     if str(host_dir()) not in sys.path:
         sys.path.append(str(host_dir()))

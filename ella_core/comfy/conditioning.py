@@ -6,111 +6,26 @@ of those that came from ELLA. The prompt rides inside `model_conds`: that is the
 conditioning that ComfyUI replaces when it copies one prompt's area to another.
 """
 
-import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import torch
-from comfy.conds import CONDCrossAttn, CONDRegular
+from comfy.conds import CONDCrossAttn
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-from comfy.model_management import load_models_gpu
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from ..errors import EllaError
-from .connector import ELLA, check_features
+from .connector import ELLA
 from .llm import LLMEmbeds
+from .prompt import CONDTimestepPrompt, TimestepPrompt
 from .timesteps import sigma_to_timestep
 
-logger = logging.getLogger("ella")
-
 Cond = dict[str, Any]
+Conditioning = list[list[Any]]  # ComfyUI's: pairs of tokens (1, N, W) and options
 
 _KEY = "ella"  # of the wrapper on MODEL and of the prompt in model_conds
-_PLACEHOLDER_TIMESTEP = 499
-_MAX_KEPT = 256  # results of one prompt: 196 kB each for the released connector
-
-
-class TimestepPrompt:
-    """One prompt whose tokens depend on the timestep. Keeps what it has computed.
-
-    Attributes:
-        placeholder: (1, N, W) tokens of a middle timestep, the CONDITIONING's own tensor. Other
-            nodes see and edit this one, so it also tells what they did to it.
-    """
-
-    def __init__(self, ella: ELLA, embeds: LLMEmbeds) -> None:
-        check_features(ella, embeds)
-        self._ella = ella
-        self._features = embeds.features
-        self._kept: OrderedDict[int, torch.Tensor] = OrderedDict()
-        self._warned = False
-        load_models_gpu([ella.patcher])
-        self.compute([_PLACEHOLDER_TIMESTEP], ella.patcher.load_device)
-        self.placeholder = self._kept[_PLACEHOLDER_TIMESTEP]
-
-    def has(self, timesteps: list[int]) -> bool:
-        """Whether the tokens of all `timesteps` are there."""
-        return self._kept.keys() >= set(timesteps)
-
-    def compute(self, timesteps: list[int], device: torch.device) -> None:
-        """Compute on `device` and keep what is not there yet, in one pass."""
-        needed = dict.fromkeys(timesteps)
-        missing = [t for t in needed if t not in self._kept]
-        for t, tokens in zip(
-            missing, self._ella.tokens(self._features, missing, device), strict=True
-        ):
-            self._kept[t] = tokens[None].clone()  # a view would keep the whole pass alive
-        for t in needed:
-            self._kept.move_to_end(t)
-        while len(self._kept) > max(_MAX_KEPT, len(needed)):
-            self._kept.popitem(last=False)
-
-    def tokens(self, timesteps: list[int], device: torch.device) -> torch.Tensor:
-        """The prompt's tokens at `timesteps`, which `compute` has seen; one per sample.
-
-        Returns:
-            (1, N, W) float32 on `device` if all are the same, else (len(timesteps), N, W).
-        """
-        distinct = timesteps[:1] if len(set(timesteps)) == 1 else timesteps
-        return torch.cat([self._kept[t] for t in distinct]).to(device)
-
-    def replace(self, static: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Put `tokens` where the placeholder stands in `static`, a cond's tensor (1, N', W)."""
-        placeholder, n = self.placeholder, self.placeholder.shape[1]
-        if static is placeholder:
-            return tokens
-        static = static.to(placeholder.device)
-        if torch.equal(static, placeholder):
-            return tokens
-        if torch.equal(static[:, :n], placeholder):  # Conditioning (Concat) appended to it
-            rest = static[:, n:].to(tokens)
-            return torch.cat([tokens, rest.expand(len(tokens), -1, -1)], dim=1)
-        if static.any() and not self._warned:  # not Conditioning Zero Out
-            self._warned = True
-            logger.warning(
-                "A node between ELLA and the sampler changed the tokens of a conditioning "
-                "(Conditioning (Average) does). They are used as they are and no longer follow "
-                "the timestep. To mix prompts, connect each ELLA conditioning to Conditioning "
-                "(Combine) instead."
-            )
-        return static
-
-
-class CONDTimestepPrompt(CONDRegular):
-    """A `TimestepPrompt` inside a conditioning; the wrapper takes it out before each call."""
-
-    cond: TimestepPrompt
-
-    def process_cond(self, *args: Any, **kwargs: Any) -> "CONDTimestepPrompt":
-        """Reached only when the wrapper is not there."""
-        raise EllaError(
-            "The sampler got an ELLA conditioning but a MODEL that was not prepared for it. "
-            "Connect the MODEL output of ELLA Timestep Conditioning to the sampler's model input "
-            "(LoRA and other model patches may come before or after)."
-        )
 
 
 def patch_model(model: ModelPatcher) -> ModelPatcher:
@@ -124,37 +39,77 @@ def patch_model(model: ModelPatcher) -> ModelPatcher:
     return patched
 
 
-def make_conditioning(ella: ELLA, embeds: LLMEmbeds) -> list[list[Any]]:
-    """CONDITIONING for one prompt.
+def make_conditioning(
+    ella: ELLA, embeds: LLMEmbeds, clip: Conditioning | None = None
+) -> Conditioning:
+    """CONDITIONING for one prompt, or for one prompt beside CLIP's tokens.
+
+    Args:
+        ella: the connector.
+        embeds: what the LLM has read.
+        clip: conditionings whose tokens follow ELLA's and whose options (areas, hooks, ranges)
+            are kept, one by one; None for ELLA alone.
 
     Raises:
         EllaError: the LLM is not the connector's.
     """
     prompt = TimestepPrompt(ella, embeds)
-    options = {
+    ours = {
         "model_conds": {_KEY: CONDTimestepPrompt(prompt)},
         "additional_models": [ella.patcher],  # ComfyUI loads and counts it beside the U-Net
     }
-    return [[prompt.placeholder, options]]
+    if clip is None:
+        return [[prompt.placeholder, ours]]
+    return [[_beside(prompt.placeholder, tokens), {**options, **ours}] for tokens, options in clip]
 
 
-def check_model(model: ModelPatcher, ella: ELLA) -> None:
-    """Refuse a MODEL that the connector was not made for.
+def make_pair(
+    ella: ELLA,
+    embeds: tuple[LLMEmbeds, LLMEmbeds],
+    clip: tuple[Conditioning | None, Conditioning | None],
+) -> tuple[Conditioning, Conditioning]:
+    """Positive and negative, beside CLIP's tokens on both sides or on none.
+
+    Raises:
+        EllaError: CLIP on one side only. The two would differ in length, and the U-Net would be
+            called once for each.
+    """
+    if (clip[0] is None) != (clip[1] is None):
+        given, absent = ("clip_positive", "clip_negative")[:: 1 if clip[1] is None else -1]
+        raise EllaError(
+            f"{given} is connected and {absent} is not. Connect both, so that positive and "
+            f"negative have the same number of tokens; a CLIP Text Encode with empty text will do."
+        )
+    positive, negative = (make_conditioning(ella, *side) for side in zip(embeds, clip, strict=True))
+    return positive, negative
+
+
+def _beside(placeholder: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    if tokens.shape[-1] != placeholder.shape[-1]:
+        raise EllaError(
+            f"CLIP's tokens are {tokens.shape[-1]} wide, ELLA's {placeholder.shape[-1]}. Connect "
+            f"CLIP Text Encode of the same Stable Diffusion model as ELLA conditions."
+        )
+    return torch.cat([placeholder, tokens.to(placeholder)], dim=1)
+
+
+def check_model(model: Any, ella: ELLA) -> None:
+    """Refuse a model (what a MODEL patches) that the connector was not made for.
 
     Raises:
         EllaError: not a U-Net with cross-attention, or one of another width.
     """
     expected = ella.connector.width
     wanted = "a Stable Diffusion 1.5 model" if expected == 768 else f"a U-Net of width {expected}"
-    if not isinstance(model.model.diffusion_model, UNetModel):
+    if not isinstance(model.diffusion_model, UNetModel):
         raise EllaError(
-            f"The MODEL is a {type(model.model).__name__}, which is no U-Net with cross-attention: "
+            f"The MODEL is a {type(model).__name__}, which is no U-Net with cross-attention: "
             f"ELLA can't condition it. Load {wanted} in Load Checkpoint."
         )
-    found = model.model.model_config.unet_config.get("context_dim")
+    found = model.model_config.unet_config.get("context_dim")
     if found != expected:
         raise EllaError(
-            f"The MODEL ({type(model.model).__name__}) reads text {found} wide, but the connector "
+            f"The MODEL ({type(model).__name__}) reads text {found} wide, but the connector "
             f"{ella.name} makes tokens {expected} wide. Load {wanted} in Load Checkpoint, or a "
             f"connector of width {found} in Load ELLA."
         )
@@ -171,6 +126,8 @@ def _calc_cond_batch(
     """The wrapper. `sigma` is what ComfyUI calls `timestep` here, one per sample."""
     prompts = {c["model_conds"][_KEY].cond for c in chain(*filter(None, conds)) if _is_ella(c)}
     if prompts:
+        for prompt in prompts:
+            check_model(model, prompt.ella)
         timesteps = sigma_to_timestep(model.model_sampling, sigma)
         _prepare(prompts, timesteps, model, x_in.device, model_options)
         conds = [group and [_at(c, timesteps, x_in.device) for c in group] for group in conds]

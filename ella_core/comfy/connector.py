@@ -39,29 +39,39 @@ class ELLA:
         return connector
 
     @torch.no_grad()
-    def tokens(
-        self, llm_features: torch.Tensor, timesteps: list[int], device: torch.device
-    ) -> torch.Tensor:
-        """The tokens of one prompt at several timesteps.
+    def tokens(self, embeds: LLMEmbeds, timesteps: list[int], device: torch.device) -> torch.Tensor:
+        """The tokens of a prompt, or a mix of prompts, at several timesteps.
 
         Computed in float32 whatever dtype the weights are kept in: it is a small model, and
         what it makes steers the whole picture.
 
         Args:
-            llm_features: (1, L, D).
+            embeds: what the LLM has read.
             timesteps: DDPM timesteps, 0-999.
             device: where to compute.
 
         Returns:
             (len(timesteps), N, W) float32 on ComfyUI's intermediate device.
         """
-        features = llm_features.to(device=device, dtype=torch.float32)
+        parts = [w * self._tokens(features, timesteps, device) for features, w in embeds.parts]
+        if len({part.shape for part in parts}) > 1:
+            raise EllaError(
+                f"The connector {self.name} makes as many tokens as a prompt has, so prompts of "
+                f"different length can't be mixed: use a strength of 1, and Conditioning (Combine) "
+                f"instead of Blend Embeds."
+            )
+        return torch.stack(parts).sum(0).to(model_management.intermediate_device())
+
+    def _tokens(
+        self, features: torch.Tensor, timesteps: list[int], device: torch.device
+    ) -> torch.Tensor:
+        features = features.to(device=device, dtype=torch.float32)
         rows = max(1, _MAX_ROWS // (features.shape[1] + 64))
         out = [
             self.connector(features, torch.tensor(timesteps[i : i + rows], device=device))
             for i in range(0, len(timesteps), rows)
         ]
-        return torch.cat(out).to(model_management.intermediate_device())
+        return torch.cat(out)
 
 
 def load_ella(path: Path) -> ELLA:
@@ -88,7 +98,7 @@ def check_features(ella: ELLA, embeds: LLMEmbeds) -> None:
     Raises:
         EllaError: their widths differ.
     """
-    found, expected = embeds.features.shape[-1], ella.connector.llm_dim
+    found, expected = embeds.empty.shape[-1], ella.connector.llm_dim
     if found != expected:
         wanted = "the FLAN-T5-XL encoder" if expected == 2048 else f"an LLM of width {expected}"
         raise EllaError(

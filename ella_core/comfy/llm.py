@@ -1,7 +1,7 @@
 """What travels on the ELLA_LLM and ELLA_LLM_EMBEDS wires."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ import torch
 from comfy import model_management
 from comfy.cli_args import args
 
+from ..errors import EllaError
 from .memory import Holder, WholeModelPatcher
 
 if TYPE_CHECKING:
@@ -22,17 +23,48 @@ TRAINED_TOKENS = 128
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
+Parts = tuple[tuple[torch.Tensor, float], ...]
+
+
 @dataclass(frozen=True)
 class LLMEmbeds:
-    """ELLA_LLM_EMBEDS: one prompt as an LLM has read it.
+    """ELLA_LLM_EMBEDS: a weighted mix of prompts, each as an LLM has read it.
+
+    Prompts differ in length, so their features can't be averaged. The tokens that the connector
+    makes of them can: the mix is taken there, at every timestep.
 
     Attributes:
-        features: (1, L, D) last hidden state, on ComfyUI's intermediate device.
+        parts: features (1, L, D) on ComfyUI's intermediate device, and weight, of each prompt.
+        empty: (1, L, D) features of the empty prompt, what a strength of 0 stands for.
         llm: the LLM's name in its dropdown.
     """
 
-    features: torch.Tensor
+    parts: Parts
+    empty: torch.Tensor
     llm: str
+
+    def with_strength(self, strength: float) -> "LLMEmbeds":
+        """From the empty prompt (0) to the prompt (1), and beyond it."""
+        nothing = _weighted(((self.empty, 1.0),), 1 - strength)
+        return replace(self, parts=_weighted(self.parts, strength) + nothing)
+
+    def blended_with(self, other: "LLMEmbeds", factor: float) -> "LLMEmbeds":
+        """From this prompt (0) to the other (1).
+
+        Raises:
+            EllaError: another LLM has read the other.
+        """
+        if self.llm != other.llm or self.empty.shape[-1] != other.empty.shape[-1]:
+            raise EllaError(
+                f"One prompt was read by {self.llm}, the other by {other.llm}. Connect both "
+                f"LLM Text Encode (ELLA) nodes to the same Load LLM (ELLA)."
+            )
+        parts = _weighted(self.parts, 1 - factor) + _weighted(other.parts, factor)
+        return replace(self, parts=parts)
+
+
+def _weighted(parts: Parts, weight: float) -> Parts:
+    return tuple((features, w * weight) for features, w in parts if w * weight != 0)
 
 
 class LLM:
@@ -46,6 +78,7 @@ class LLM:
     def __init__(self, name: str, encoder: "TextEncoder") -> None:
         self.name = name
         self._encoder = encoder
+        self._empty: dict[int, torch.Tensor] = {}  # by max_length
         self.patcher = WholeModelPatcher(
             Holder(encoder.model),
             load_device=model_management.text_encoder_device(),
@@ -60,11 +93,14 @@ class LLM:
         """
         model_management.load_models_gpu([self.patcher], force_full_load=True)
         prompt = self._encoder.encode(text, max_length)
+        if max_length not in self._empty:
+            empty = self._encoder.encode("", max_length).features
+            self._empty[max_length] = empty.to(model_management.intermediate_device())
         summary = _summarise(prompt.tokens, prompt.windows, prompt.dropped)
         if prompt.tokens > TRAINED_TOKENS or prompt.dropped:
             logger.warning("%s", summary)
         features = prompt.features.to(model_management.intermediate_device())
-        return LLMEmbeds(features, self.name), summary
+        return LLMEmbeds(((features, 1.0),), self._empty[max_length], self.name), summary
 
 
 def load_llm(name: str, path: Path, dtype: str) -> LLM:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from support.host import T5, EllaGraph, relative_error
+from support.host import T5, EllaGraph, relative_error, rows
 
 GOOD = "sd15.safetensors"
 
@@ -171,5 +171,47 @@ def test_odd_text_is_text(host, text):
     assert host.run(graph).error is None
     reference = host.reference(text)
     for record in host.records(graph.record):
-        row = record["context"].chunk(2)[record["cond_or_uncond"].tolist().index(0)][0]
+        row = rows(record, 0)[0]
         assert relative_error(row, reference.at(record["timesteps"][0].item())) < 1e-3
+
+
+def test_clip_on_one_side_only(host):
+    graph = EllaGraph()
+    graph.nodes[graph.conditioning.id]["inputs"]["clip_negative"] = graph.plain(1)[0]
+    assert_fails(
+        host,
+        graph,
+        "ELLATimestepConditioning",
+        "clip_negative is connected and clip_positive is not",
+    )
+
+
+def test_clip_of_another_width(host):
+    graph = EllaGraph()
+    inputs = graph.nodes[graph.conditioning.id]["inputs"]
+    inputs["clip_positive"] = inputs["clip_negative"] = graph.plain(1, width=1024)[0]
+    message = "CLIP's tokens are 1024 wide, ELLA's 768"
+    assert_fails(host, graph, "ELLATimestepConditioning", message)
+
+
+def test_blending_prompts_of_two_llms(host):
+    graph = EllaGraph()
+    other = graph.add("ELLALoadLLM", llm_name="llama-96", dtype="fp32")
+    blend = graph.add(
+        "ELLABlendEmbeds",
+        embeds_a=graph.encode("a"),
+        embeds_b=graph.add("ELLATextEncode", llm=other, text="b", max_length=0),
+        factor=0.5,
+    )
+    graph.nodes[graph.conditioning.id]["inputs"]["positive"] = blend[0]
+    assert_fails(host, graph, "ELLABlendEmbeds", "the other by llama-96", "the same Load LLM")
+
+
+def test_an_ella_conditioning_with_a_model_of_another_width(host):
+    """ELLA Patch Model knows no connector: found out at the first model call."""
+    graph = EllaGraph()
+    sd2 = graph.add("CheckpointLoaderSimple", ckpt_name="sd2.safetensors")
+    model = graph.add("ELLAPatchModel", model=sd2)
+    result = run_one_step(host, graph, model=model)
+    assert result.error is not None
+    assert "reads text 1024 wide" in result.error["exception_message"]

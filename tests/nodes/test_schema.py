@@ -6,6 +6,7 @@ import pytest
 
 from support.host import T5
 
+# id: display name, inputs in order (optional ones with a question mark), outputs
 NODES = {
     "ELLALoad": ("Load ELLA", {"ella_name": "COMBO"}, ["ELLA"]),
     "ELLALoadLLM": (
@@ -25,8 +26,26 @@ NODES = {
             "ella": "ELLA",
             "positive": "ELLA_LLM_EMBEDS",
             "negative": "ELLA_LLM_EMBEDS",
+            "clip_positive?": "CONDITIONING",
+            "clip_negative?": "CONDITIONING",
         },
         ["MODEL", "CONDITIONING", "CONDITIONING"],
+    ),
+    "ELLAConditioning": (
+        "ELLA Conditioning",
+        {
+            "ella": "ELLA",
+            "embeds": "ELLA_LLM_EMBEDS",
+            "strength": "FLOAT",
+            "clip?": "CONDITIONING",
+        },
+        ["CONDITIONING"],
+    ),
+    "ELLAPatchModel": ("ELLA Patch Model", {"model": "MODEL"}, ["MODEL"]),
+    "ELLABlendEmbeds": (
+        "ELLA Blend Embeds",
+        {"embeds_a": "ELLA_LLM_EMBEDS", "embeds_b": "ELLA_LLM_EMBEDS", "factor": "FLOAT"},
+        ["ELLA_LLM_EMBEDS"],
     ),
 }
 
@@ -48,8 +67,9 @@ def test_inputs_and_outputs(infos, name):
     info = infos[name]
     display_name, inputs, outputs = NODES[name]
     assert info["display_name"] == display_name
-    assert info["input_order"]["required"] == list(inputs)
-    assert {k: v[0] for k, v in info["input"]["required"].items()} == inputs
+    found = {name: spec[0] for name, spec in info["input"]["required"].items()}
+    found |= {f"{name}?": spec[0] for name, spec in info["input"].get("optional", {}).items()}
+    assert list(found.items()) == list(inputs.items())
     assert info["output"] == outputs
 
 
@@ -58,7 +78,8 @@ def test_everything_is_explained(infos, name):
     info = infos[name]
     assert info["description"]
     assert info["category"] == "ELLA"
-    assert all(options["tooltip"] for _, options in info["input"]["required"].values())
+    inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
+    assert all(options["tooltip"] for _, options in inputs.values())
     assert all(info["output_tooltips"])
 
 
@@ -67,7 +88,7 @@ def test_help_page(host, name):
     page = host.server.text(f"/extensions/ELLA-Nodes/docs/{name}.md")
     assert page.startswith(f"# {NODES[name][0]}")
     for input_name in NODES[name][1]:
-        assert f"**{input_name}**" in page
+        assert f"**{input_name.rstrip('?')}**" in page
 
 
 def test_defaults(infos):

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, T5EncoderModel
 
 from comfyui import Result, Server
 
-from .models import write_llama, write_t5, write_tsc
+from .models import write_controlnet, write_llama, write_lora, write_t5, write_tsc
 from .reference import tsc
 
 T5 = "some folder/t5 in it"  # what it is called must not matter
@@ -32,7 +32,7 @@ class Host:
         return self.server.run(graph.nodes, on_progress)
 
     def records(self, name: str) -> list[dict[str, torch.Tensor]]:
-        """What TestRecordUNet wrote, in order of the calls."""
+        """What a recorder node wrote, in order of the calls."""
         return [load_file(f) for f in sorted((self.server.base / "output" / name).iterdir())]
 
     def latent(self, result: Result, node: str) -> torch.Tensor:
@@ -66,6 +66,17 @@ class Reference:
             with torch.no_grad():
                 self._seen[timestep] = tsc(self._weights, self.features, timestep)[0]
         return self._seen[timestep]
+
+
+def plain_tokens(seed: int) -> torch.Tensor:
+    """(77, 768): what `EllaGraph.plain` holds."""
+    return torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(seed))[0]
+
+
+def rows(record: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+    """(B, N, W): the context rows of a recorded call that belong to the index-th conditioning."""
+    chunks = record["context"].chunk(len(record["cond_or_uncond"]))
+    return chunks[record["cond_or_uncond"].tolist().index(index)]
 
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -130,6 +141,10 @@ class EllaGraph(Graph):
             negative=self.encode(negative),
         )
 
+    def plain(self, seed: int, width: int = 768) -> Node:
+        """A CONDITIONING of 77 tokens that is none of ELLA's, in place of CLIP's."""
+        return self.add("TestPlainConditioning", seed=seed, width=width)
+
     def sample(self, record: bool = True, batch: int = 1, **changes) -> Node:
         """KSampler over an 8x8 latent; `changes` are its inputs. Saves the latent."""
         inputs = {
@@ -165,5 +180,7 @@ def assemble(models: Path) -> dict[str, torch.Tensor]:
         models / "checkpoints/sd2.safetensors", context_dim=1024, use_linear_in_transformer=True
     )
     write_t5(models / "text_encoders" / T5, width=LLM_DIM)
+    write_controlnet(models / "controlnet/controlnet.safetensors")
+    write_lora(models / "loras/lora.safetensors")
     write_llama(models / "LLM/llama-96", width=96)
     return write_tsc(models / "ella/tsc.safetensors", layers=2, llm_dim=LLM_DIM)

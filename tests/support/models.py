@@ -64,3 +64,34 @@ def write_llama(folder: Path, width: int = 64, seed: int = 0) -> None:
         max_position_embeddings=256,
     )
     LlamaModel(config).save_pretrained(folder)
+
+
+def write_controlnet(path: Path) -> None:
+    """A ControlNet for the small U-Net."""
+    import tiny_models
+
+    tiny_models.import_host()
+    from comfy.cldm.cldm import ControlNet
+
+    unet = {
+        k: v
+        for k, v in tiny_models.UNET.items()
+        if k not in ("out_channels", "transformer_depth_output")
+    }
+    net = ControlNet(hint_channels=3, **unet)
+    tiny_models.draw(net, torch.Generator().manual_seed(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({f"control_model.{k}": t.contiguous() for k, t in net.state_dict().items()}, path)
+
+
+def write_lora(path: Path) -> None:
+    """A LoRA on the keys of the small U-Net's first cross-attention, which reads our tokens."""
+    name = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_k"
+    generator = torch.Generator().manual_seed(0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"{name}.lora_down.weight": torch.randn(4, 768, generator=generator) / 768**0.5,
+        f"{name}.lora_up.weight": torch.randn(320, 4, generator=generator),
+        f"{name}.alpha": torch.tensor(4.0),
+    }
+    save_file(tensors, path)

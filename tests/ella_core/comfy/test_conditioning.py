@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from support.host import EllaGraph, relative_error
+from support.host import EllaGraph, plain_tokens, relative_error, rows
 
 TOLERANCE = 1e-3  # relative, L2
 SHORT = "no text"  # 3 tokens with </s>
@@ -20,12 +20,11 @@ def check(host, graph, prompts, batch=1):
     references = [host.reference(text) for text in prompts]
     records = host.records(graph.record)
     for record in records:
-        chunks = record["context"].chunk(len(record["cond_or_uncond"]))
-        steps = record["timesteps"].chunk(len(record["cond_or_uncond"]))
-        for index, rows, row_steps in zip(record["cond_or_uncond"], chunks, steps, strict=True):
-            assert len(rows) == batch
-            for row, step in zip(rows, row_steps, strict=True):
-                assert relative_error(row, references[index].at(step.item())) < TOLERANCE
+        (step,) = set(record["timesteps"].tolist())
+        for index in record["cond_or_uncond"].tolist():
+            assert len(rows(record, index)) == batch
+            for row in rows(record, index):
+                assert relative_error(row, references[index].at(step)) < TOLERANCE
     return records
 
 
@@ -100,8 +99,9 @@ def test_two_prompts_combined(host):
     prompts = [host.reference(text) for text in ("A red cat.", "A blue dog.", "blurry")]
     for record in host.records(graph.record):
         step = record["timesteps"][0].item()
-        rows = record["context"].chunk(3)
-        errors = torch.tensor([[relative_error(r[0], p.at(step)) for p in prompts] for r in rows])
+        errors = torch.tensor(
+            [[relative_error(r, p.at(step)) for p in prompts] for r in record["context"]]
+        )
         assert (errors.min(dim=1).values < TOLERANCE).all()
         assert errors.argmin(dim=1).sort().values.tolist() == [0, 1, 2]
 
@@ -153,7 +153,7 @@ def test_a_continuous_model_sampling_is_looked_up_in_stable_diffusions_own_table
     reference = host.reference("A red cat.")
     for record in host.records(graph.record):
         step = (log_sigmas - record["sigmas"][0].double().log()).abs().argmin().item()
-        row = record["context"].chunk(2)[record["cond_or_uncond"].tolist().index(0)][0]
+        row = rows(record, 0)[0]
         assert relative_error(row, reference.at(step)) < TOLERANCE
 
 
@@ -166,19 +166,18 @@ def test_applied_twice_is_applied_once(host):
 
 def test_static_tokens_appended_by_conditioning_concat_follow_the_recomputed_ones(host):
     graph = EllaGraph("A red cat.", "blurry")
-    plain = graph.add("TestPlainConditioning", seed=3)
+    plain = graph.plain(3)
     concat = [
         graph.add("ConditioningConcat", conditioning_to=c, conditioning_from=plain)
         for c in (graph.conditioning[1], graph.conditioning[2])
     ]
     graph.save(graph.sample(positive=concat[0], negative=concat[1]))
     assert host.run(graph).error is None
-    expected = torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(3))[0]
     reference = host.reference("A red cat.")
     for record in host.records(graph.record):
-        row = record["context"].chunk(2)[record["cond_or_uncond"].tolist().index(0)][0]
+        row = rows(record, 0)[0]
         assert row.shape == (141, 768)
-        assert torch.equal(row[64:], expected)
+        assert torch.equal(row[64:], plain_tokens(3))
         assert relative_error(row[:64], reference.at(record["timesteps"][0].item())) < TOLERANCE
 
 
@@ -188,9 +187,8 @@ def test_zeroed_conditioning_stays_zero(host):
     graph.save(graph.sample(negative=zero))
     assert host.run(graph).error is None
     for record in host.records(graph.record):
-        rows = record["context"].chunk(2)
-        assert not rows[record["cond_or_uncond"].tolist().index(1)].any()
-        assert rows[record["cond_or_uncond"].tolist().index(0)].any()
+        assert not rows(record, 1).any()
+        assert rows(record, 0).any()
 
 
 def test_averaged_conditionings_are_warned_about(host):
@@ -222,8 +220,8 @@ def test_the_model_is_left_as_it_was(host):
     """Sampled before, after and with ELLA patched in: to the last bit the same without ELLA."""
     graph = EllaGraph("A red cat.", "blurry")
     plain = {
-        "positive": graph.add("TestPlainConditioning", seed=1),
-        "negative": graph.add("TestPlainConditioning", seed=2),
+        "positive": graph.plain(1),
+        "negative": graph.plain(2),
         "record": False,
     }
     before = graph.sample(model=graph.checkpoint, **plain)

@@ -42,6 +42,32 @@ class RecordUNet:
         return (model,)
 
 
+class RecordControl:
+    """Writes the tokens that the ControlNet of a conditioning is called with, under output/NAME."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "record"
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"conditioning": ("CONDITIONING",), "name": ("STRING", {})}}
+
+    def record(self, conditioning, name):
+        folder = Path(folder_paths.get_output_directory()) / name
+        folder.mkdir()
+        control = conditioning[0][1]["control"]
+        original = control.get_control
+
+        def get_control(x_noisy, t, cond, *args):
+            record = {"context": cond["c_crossattn"].float().contiguous().cpu(), "sigmas": t.cpu()}
+            save_file(record, folder / f"{len(list(folder.iterdir())):04}.safetensors")
+            return original(x_noisy, t, cond, *args)
+
+        control.get_control = get_control
+        return (conditioning,)
+
+
 class PlainConditioning:
     """A fixed CONDITIONING of 77 tokens that is none of ELLA's, in place of CLIP's."""
 
@@ -51,11 +77,11 @@ class PlainConditioning:
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {"seed": ("INT", {})}}
+        return {"required": {"seed": ("INT", {}), "width": ("INT", {})}}
 
-    def make(self, seed):
+    def make(self, seed, width):
         generator = torch.Generator().manual_seed(seed)
-        return ([[torch.randn(1, 77, 768, generator=generator), {}]],)
+        return ([[torch.randn(1, 77, width, generator=generator), {}]],)
 
 
 class ModelWithoutWeights:
@@ -129,6 +155,7 @@ class ModelWithoutWeights:
 
 NODE_CLASS_MAPPINGS = {
     "TestRecordUNet": RecordUNet,
+    "TestRecordControl": RecordControl,
     "TestPlainConditioning": PlainConditioning,
     "TestModelWithoutWeights": ModelWithoutWeights,
 }

@@ -1,0 +1,163 @@
+"""More prompts, weaker and stronger, blended, in regions, and beside CLIP."""
+
+import uuid
+
+import pytest
+import torch
+
+from support.host import EllaGraph, plain_tokens, relative_error, rows
+
+TOLERANCE = 1e-3  # relative, L2
+
+
+def run(host, graph):
+    result = host.run(graph)
+    assert result.error is None, result.error
+    return [(record, record["timesteps"][0].item()) for record in host.records(graph.record)]
+
+
+def conditioning(graph, text, **changes):
+    inputs = {"ella": graph.ella, "embeds": graph.encode(text), "strength": 1.0, **changes}
+    return graph.add("ELLAConditioning", **inputs)
+
+
+def test_ella_conditioning_on_a_model_from_ella_patch_model(host):
+    graph = EllaGraph()
+    model = graph.add("ELLAPatchModel", model=graph.checkpoint)
+    positive, negative = conditioning(graph, "A red cat."), conditioning(graph, "blurry")
+    graph.save(graph.sample(model=model, positive=positive, negative=negative))
+    for record, step in run(host, graph):
+        for index, text in enumerate(("A red cat.", "blurry")):
+            (row,) = rows(record, index)
+            assert relative_error(row, host.reference(text).at(step)) < TOLERANCE
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 1.5])
+def test_strength(host, strength):
+    graph = EllaGraph()
+    positive = conditioning(graph, "A red cat.", strength=strength)
+    graph.save(graph.sample(positive=positive))
+    empty, prompt = host.reference(""), host.reference("A red cat.")
+    for record, step in run(host, graph):
+        expected = empty.at(step) + strength * (prompt.at(step) - empty.at(step))
+        assert relative_error(rows(record, 0)[0], expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 1.0])
+def test_blend(host, factor):
+    graph = EllaGraph()
+    blend = graph.add(
+        "ELLABlendEmbeds",
+        embeds_a=graph.encode("A red cat."),
+        embeds_b=graph.encode("Two blue dogs run on a beach."),
+        factor=factor,
+    )
+    graph.nodes[graph.conditioning.id]["inputs"]["positive"] = blend[0]
+    graph.save(graph.sample())
+    a, b = host.reference("A red cat."), host.reference("Two blue dogs run on a beach.")
+    for record, step in run(host, graph):
+        expected = (1 - factor) * a.at(step) + factor * b.at(step)
+        assert relative_error(rows(record, 0)[0], expected) < TOLERANCE
+
+
+def test_a_strength_of_one_changes_nothing_by_a_bit(host):
+    graph = EllaGraph("A red cat.", "blurry")
+    same = conditioning(graph, "A red cat.", strength=1.0)
+    saved = [graph.save(graph.sample(record=False, positive=p)).id for p in
+             (graph.conditioning[1], same)]  # fmt: skip
+    result = host.run(graph)
+    a, b = (host.latent(result, node) for node in saved)
+    assert torch.equal(a, b)
+
+
+def test_clip_beside_ella_on_both_sides_is_one_model_call_a_step(host):
+    graph = EllaGraph("A red cat.", "blurry")
+    inputs = graph.nodes[graph.conditioning.id]["inputs"]
+    inputs["clip_positive"], inputs["clip_negative"] = graph.plain(1)[0], graph.plain(2)[0]
+    graph.save(graph.sample())
+    records = run(host, graph)
+    assert len(records) == 6
+    for record, step in records:
+        for index, text in enumerate(("A red cat.", "blurry")):
+            (row,) = rows(record, index)
+            assert row.shape == (64 + 77, 768)
+            assert relative_error(row[:64], host.reference(text).at(step)) < TOLERANCE
+            assert torch.equal(row[64:], plain_tokens(index + 1))
+
+
+def test_options_of_the_clip_conditioning_are_kept(host):
+    """Two CLIP conditionings, one for each half of the schedule, give two conditionings."""
+    graph = EllaGraph("A red cat.", "blurry")
+    halves = [
+        graph.add("ConditioningSetTimestepRange", conditioning=graph.plain(i), start=a, end=b)
+        for i, (a, b) in enumerate([(0.0, 0.5), (0.5, 1.0)], start=1)
+    ]
+    both = graph.add("ConditioningCombine", conditioning_1=halves[0], conditioning_2=halves[1])
+    graph.save(graph.sample(positive=conditioning(graph, "A red cat.", clip=both)))
+    early, late = [], []
+    for record, step in run(host, graph):
+        if 0 in record["cond_or_uncond"]:
+            (row,) = rows(record, 0)
+            assert relative_error(row[:64], host.reference("A red cat.").at(step)) < TOLERANCE
+            for i, steps in ((1, early), (2, late)):
+                if torch.equal(row[64:], plain_tokens(i)):
+                    steps.append(step)
+    assert early
+    assert late
+    assert min(early) > max(late)
+
+
+def test_controlnet_gets_the_tokens_that_the_unet_gets(host):
+    graph = EllaGraph("A red cat.", "blurry")
+    image = graph.add("EmptyImage", width=64, height=64, batch_size=1, color=0xFF8040)
+    controlled = graph.add(
+        "ControlNetApplyAdvanced",
+        positive=graph.conditioning[1],
+        negative=graph.conditioning[2],
+        control_net=graph.add("ControlNetLoader", control_net_name="controlnet.safetensors"),
+        image=image,
+        strength=1.0,
+        start_percent=0.0,
+        end_percent=1.0,
+    )
+    name = f"control-{uuid.uuid4().hex}"
+    positive = graph.add("TestRecordControl", conditioning=controlled[0], name=name)
+    with_control = graph.sample(positive=positive, negative=controlled[1])
+    without = graph.sample(record=False)
+    saved = [graph.save(node).id for node in (with_control, without)]
+    result = host.run(graph)
+    assert result.error is None, result.error
+    at_unet, at_control = host.records(graph.record), host.records(name)
+    assert len(at_unet) == len(at_control) == 6
+    for unet, control in zip(at_unet, at_control, strict=True):
+        assert torch.equal(unet["context"], control["context"])
+        step = unet["timesteps"][0].item()
+        assert relative_error(rows(unet, 0)[0], host.reference("A red cat.").at(step)) < TOLERANCE
+    a, b = (host.latent(result, node) for node in saved)
+    assert (a - b).abs().max() > 0.01  # the ControlNet did something
+
+
+def test_lora_before_and_after_are_the_same(host):
+    graph = EllaGraph("A red cat.", "blurry")
+    lora = {"lora_name": "lora.safetensors", "strength_model": 1.0}
+    before = graph.condition(
+        "A red cat.",
+        "blurry",
+        model=graph.add("LoraLoaderModelOnly", model=graph.checkpoint, **lora),
+    )
+    after = graph.add("LoraLoaderModelOnly", model=graph.conditioning, **lora)
+    inputs = [
+        {"model": before[0], "positive": before[1], "negative": before[2]},
+        {"model": after},
+        {"record": False},
+    ]
+    saved = [graph.save(graph.sample(**{"record": False, **changes})).id for changes in inputs]
+    graph.save(graph.sample(model=after))
+    result = host.run(graph)
+    assert result.error is None, result.error
+    before, after, without = (host.latent(result, node) for node in saved)
+    assert (before - after).abs().max() == 0.0
+    assert (before - without).abs().max() > 0.01
+    for record in host.records(graph.record):
+        step = record["timesteps"][0].item()
+        assert relative_error(rows(record, 0)[0], host.reference("A red cat.").at(step)) < TOLERANCE
