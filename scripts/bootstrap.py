@@ -45,11 +45,11 @@ def reexec_in_environment() -> None:
     """Set up, then run the calling script again inside the environment, unless it already is."""
     if Path(sys.prefix).resolve() == VENV.resolve():
         return
-    set_up()
     try:
+        set_up()
         sys.exit(subprocess.run([VENV_PYTHON, *sys.argv], check=False).returncode)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit("\nInterrupted. Run the same command again to carry on.")
 
 
 def set_up() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..errors import EllaError
 from .tokens import SpecialTokens, token_ids, windows
 
 #: Tokens that are read in one go. Attention is quadratic: 2048 tokens of FLAN-T5-XL take about
@@ -56,6 +57,9 @@ class TextEncoder:
             max_length: 0 reads the prompt at its own length. Else the prompt is cut or padded to
                 this many tokens, and the features of the padding are part of the result, as in
                 the reference implementation (arXiv 2403.05135 used 128).
+
+        Raises:
+            EllaError: `max_length` is more than the LLM can read in one go.
         """
         ids = token_ids(self._tokenizer, text)
         if max_length:
@@ -69,6 +73,11 @@ class TextEncoder:
         )
 
     def _encode_fixed(self, ids: list[int], max_length: int) -> EncodedPrompt:
+        if max_length > self.window:
+            raise EllaError(
+                f"max_length is {max_length}, but this LLM reads at most {self.window} tokens at "
+                f"once. Set it to {self.window} or less in LLM Text Encode (ELLA), or to 0."
+            )
         room = max(0, max_length - len(self._special))
         framed = self._special.frame(ids[:room])[:max_length]
         padding = [self._special.pad] * (max_length - len(framed))

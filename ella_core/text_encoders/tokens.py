@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import EllaError
+
 
 @dataclass(frozen=True)
 class SpecialTokens:
@@ -26,7 +28,10 @@ class SpecialTokens:
         """Read them off `tokenizer`, by what it puts around a word."""
         framed = tokenizer("a")["input_ids"]
         word = token_ids(tokenizer, "a")
-        start = next(i for i in range(len(framed)) if framed[i : i + len(word)] == word)
+        starts = [i for i in range(len(framed)) if framed[i : i + len(word)] == word]
+        if not starts:
+            raise EllaError("its tokenizer reads a text differently beside its special tokens")
+        start = starts[0]
         return cls.first_known(
             tuple(framed[:start]),
             tuple(framed[start + len(word) :]),

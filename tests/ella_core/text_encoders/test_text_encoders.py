@@ -83,6 +83,11 @@ def test_a_prompt_longer_than_the_llm_is_read_in_pieces(llama):
     assert (prompt.windows, prompt.tokens) == (4, 804)
 
 
+def test_a_fixed_length_beyond_what_the_llm_can_read(llama):
+    with pytest.raises(EllaError, match="max_length is 257, but this LLM reads at most 256"):
+        load_text_encoder(llama, torch.float32).encode("a", max_length=257)
+
+
 def test_ten_thousand_words(t5):
     prompt = load_text_encoder(t5, torch.float32).encode("mountain " * 10_000)
     assert prompt.tokens >= 10_000
