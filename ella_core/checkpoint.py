@@ -114,7 +114,8 @@ def _shape(shapes: Shapes, key: str) -> tuple[int, int]:
 def _heads(metadata: Mapping[str, str], width: int) -> int:
     text = metadata.get("heads", "8")
     if not text.isdecimal() or int(text) == 0 or width % int(text):
-        raise EllaError(f"its metadata asks for {text!r} attention heads on a width of {width}")
+        source = "its metadata asks for" if "heads" in metadata else "without metadata it has"
+        raise EllaError(f"{source} {text!r} attention heads, impossible for a width of {width}")
     return int(text)
 
 
@@ -175,7 +176,7 @@ def _to_file_layout(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    if path.suffix not in (".safetensors", ".sft"):
+    if path.suffix.lower() not in (".safetensors", ".sft"):
         raise EllaError(
             f"{path.name} is not a .safetensors file. Other formats can run code when opened and "
             f"are refused: convert it with safetensors.torch.save_file, or use {_RELEASED}."

@@ -4,6 +4,7 @@ Standard library only. Each step is skipped when it is done, and an interrupted 
 Run by itself it only sets up:  python scripts/bootstrap.py
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -47,16 +48,21 @@ def reexec_in_environment() -> None:
         return
     try:
         set_up()
-        sys.exit(subprocess.run([VENV_PYTHON, *sys.argv], check=False).returncode)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. Run the same command again to carry on.")
+    child = subprocess.Popen([VENV_PYTHON, *sys.argv])
+    while child.poll() is None:
+        with contextlib.suppress(KeyboardInterrupt):  # the child got it too, and ends by itself
+            child.wait()
+    sys.exit(child.returncode)
 
 
 def set_up() -> None:
     """Make the environment and the host, as far as they are not there yet."""
     if not _has_pip():
         _say(f"making a Python environment in {VENV}")
-        venv.create(VENV, with_pip=True)
+        # Links, as `python -m venv` makes: some Pythons don't run when they are copied.
+        venv.create(VENV, with_pip=True, symlinks=os.name != "nt")
     host = host_dir()
     if not (host / "main.py").is_file():
         _say(f"fetching ComfyUI into {host}")

@@ -167,7 +167,9 @@ async def _follow(
 def link(source: Path, target: Path) -> None:
     """Make `target` the folder `source`, without needing special rights on Windows."""
     if os.path.lexists(target):
-        return
+        if target.resolve() == source.resolve():
+            return
+        target.rmdir() if sys.platform == "win32" else target.unlink()  # the pack has moved
     if sys.platform == "win32":
         import _winapi
 

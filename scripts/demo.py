@@ -149,7 +149,10 @@ def _make_picture(server: "Server", workflow: dict[str, Any]) -> Path | None:
 
         result = server.run(to_api(workflow), show)
     if result.error:
-        print(f"[demo] ComfyUI reports: {result.error['exception_message']}", file=sys.stderr)
+        print(
+            f"[demo] ComfyUI reports: {result.error.get('exception_message', 'interrupted')}",
+            file=sys.stderr,
+        )
         print(f"[demo] its log is {server.log}", file=sys.stderr)
         return None
     (images,) = (output["images"] for output in result.outputs.values())

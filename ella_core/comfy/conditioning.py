@@ -54,13 +54,27 @@ def make_conditioning(
         EllaError: the LLM is not the connector's.
     """
     prompt = TimestepPrompt(ella, embeds)
-    ours = {
-        "model_conds": {_KEY: CONDTimestepPrompt(prompt)},
-        "additional_models": [ella.patcher],  # ComfyUI loads and counts it beside the U-Net
-    }
     if clip is None:
-        return [[prompt.placeholder, ours]]
-    return [[_beside(prompt.placeholder, tokens), {**options, **ours}] for tokens, options in clip]
+        return [[prompt.placeholder, _options({}, prompt)]]
+    return [
+        [_beside(prompt.placeholder, tokens), _options(options, prompt)] for tokens, options in clip
+    ]
+
+
+def _options(options: Cond, prompt: TimestepPrompt) -> Cond:
+    """`options` of a conditioning with `prompt` riding in them."""
+    model_conds = options.get("model_conds", {})
+    if _KEY in model_conds:
+        raise EllaError(
+            "A clip input got an ELLA conditioning. Connect CLIP Text Encode to it; to average two "
+            "prompts use ELLA Blend Embeds, to use both Conditioning (Combine)."
+        )
+    return {
+        **options,
+        "model_conds": {**model_conds, _KEY: CONDTimestepPrompt(prompt)},
+        # ComfyUI loads these and counts their memory beside the U-Net's.
+        "additional_models": [*options.get("additional_models", []), prompt.ella.patcher],
+    }
 
 
 def make_pair(
@@ -90,7 +104,7 @@ def _beside(placeholder: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
             f"CLIP's tokens are {tokens.shape[-1]} wide, ELLA's {placeholder.shape[-1]}. Connect "
             f"CLIP Text Encode of the same Stable Diffusion model as ELLA conditions."
         )
-    return torch.cat([placeholder, tokens.to(placeholder)], dim=1)
+    return torch.cat([placeholder.expand(len(tokens), -1, -1), tokens.to(placeholder)], dim=1)
 
 
 def check_model(model: Any, ella: ELLA) -> None:
@@ -101,7 +115,8 @@ def check_model(model: Any, ella: ELLA) -> None:
     """
     expected = ella.connector.width
     wanted = "a Stable Diffusion 1.5 model" if expected == 768 else f"a U-Net of width {expected}"
-    if not isinstance(model.diffusion_model, UNetModel):
+    unet = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)  # torch.compile's
+    if not isinstance(unet, UNetModel):
         raise EllaError(
             f"The MODEL is a {type(model).__name__}, which is no U-Net with cross-attention: "
             f"ELLA can't condition it. Load {wanted} in Load Checkpoint."

@@ -11,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..errors import EllaError
 from .llm import LLMEmbeds
+from .memory import SharedPatcher
 
 if TYPE_CHECKING:
     from ..connectors import Connector
@@ -85,8 +86,7 @@ def load_ella(path: Path) -> ELLA:
     device = model_management.get_torch_device()
     dtype = torch.float32 if model_management.is_device_cpu(device) else None
     connector, _ = load_connector(path, comfy.ops.manual_cast, dtype)
-    connector.device = None  # type: ignore[assignment]  # where ModelPatcher notes its place
-    patcher = ModelPatcher(
+    patcher = SharedPatcher(
         connector, load_device=device, offload_device=model_management.unet_offload_device()
     )
     return ELLA(path.name, patcher)
@@ -98,7 +98,7 @@ def check_features(ella: ELLA, embeds: LLMEmbeds) -> None:
     Raises:
         EllaError: their widths differ.
     """
-    found, expected = embeds.empty.shape[-1], ella.connector.llm_dim
+    found, expected = embeds.width, ella.connector.llm_dim
     if found != expected:
         wanted = "the FLAN-T5-XL encoder" if expected == 2048 else f"an LLM of width {expected}"
         raise EllaError(

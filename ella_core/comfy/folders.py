@@ -87,7 +87,7 @@ def _llms() -> dict[str, Path]:
             for file in map(Path, files):
                 if file.name == "config.json" and file.parent != Path():
                     found.setdefault(file.parent.as_posix(), Path(root) / file.parent)
-                elif file.suffix == ".gguf":
+                elif file.suffix.lower() == ".gguf":
                     found.setdefault(file.as_posix(), Path(root) / file)
     return found
 

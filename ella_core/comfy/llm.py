@@ -35,18 +35,22 @@ class LLMEmbeds:
 
     Attributes:
         parts: features (1, L, D) on ComfyUI's intermediate device, and weight, of each prompt.
-        empty: (1, L, D) features of the empty prompt, what a strength of 0 stands for.
+        empty: the same for the empty prompt, what a strength of 0 stands for.
         llm: the LLM's name in its dropdown.
     """
 
     parts: Parts
-    empty: torch.Tensor
+    empty: Parts
     llm: str
+
+    @property
+    def width(self) -> int:
+        """Width D of the LLM's features."""
+        return self.parts[0][0].shape[-1]
 
     def with_strength(self, strength: float) -> "LLMEmbeds":
         """From the empty prompt (0) to the prompt (1), and beyond it."""
-        nothing = _weighted(((self.empty, 1.0),), 1 - strength)
-        return replace(self, parts=_weighted(self.parts, strength) + nothing)
+        return replace(self, parts=_mix((self.parts, strength), (self.empty, 1 - strength)))
 
     def blended_with(self, other: "LLMEmbeds", factor: float) -> "LLMEmbeds":
         """From this prompt (0) to the other (1).
@@ -54,17 +58,26 @@ class LLMEmbeds:
         Raises:
             EllaError: another LLM has read the other.
         """
-        if self.llm != other.llm or self.empty.shape[-1] != other.empty.shape[-1]:
+        if (self.llm, self.width) != (other.llm, other.width):
             raise EllaError(
                 f"One prompt was read by {self.llm}, the other by {other.llm}. Connect both "
                 f"LLM Text Encode (ELLA) nodes to the same Load LLM (ELLA)."
             )
-        parts = _weighted(self.parts, 1 - factor) + _weighted(other.parts, factor)
-        return replace(self, parts=parts)
+        return replace(
+            self,
+            parts=_mix((self.parts, 1 - factor), (other.parts, factor)),
+            empty=_mix((self.empty, 1 - factor), (other.empty, factor)),
+        )
 
 
-def _weighted(parts: Parts, weight: float) -> Parts:
-    return tuple((features, w * weight) for features, w in parts if w * weight != 0)
+def _mix(*groups: tuple[Parts, float]) -> Parts:
+    """Scale each group of parts by its weight; a prompt that is in several is counted once."""
+    mixed: dict[int, tuple[torch.Tensor, float]] = {}
+    for parts, scale in groups:
+        for features, weight in parts:
+            _, before = mixed.get(id(features), (features, 0.0))
+            mixed[id(features)] = (features, before + weight * scale)
+    return tuple(part for part in mixed.values() if part[1] != 0)
 
 
 class LLM:
@@ -93,14 +106,15 @@ class LLM:
         """
         model_management.load_models_gpu([self.patcher], force_full_load=True)
         prompt = self._encoder.encode(text, max_length)
+        device = model_management.intermediate_device()
         if max_length not in self._empty:
-            empty = self._encoder.encode("", max_length).features
-            self._empty[max_length] = empty.to(model_management.intermediate_device())
+            self._empty[max_length] = self._encoder.encode("", max_length).features.to(device)
         summary = _summarise(prompt.tokens, prompt.windows, prompt.dropped)
         if prompt.tokens > TRAINED_TOKENS or prompt.dropped:
             logger.warning("%s", summary)
-        features = prompt.features.to(model_management.intermediate_device())
-        return LLMEmbeds(((features, 1.0),), self._empty[max_length], self.name), summary
+        features = prompt.features.to(device)
+        empty = self._empty[max_length]
+        return LLMEmbeds(((features, 1.0),), ((empty, 1.0),), self.name), summary
 
 
 def load_llm(name: str, path: Path, dtype: str) -> LLM:
@@ -134,10 +148,10 @@ def _summarise(tokens: int, windows: int, dropped: int) -> str:
     lines = [f"{tokens:,} token{'' if tokens == 1 else 's'}"]
     if tokens > TRAINED_TOKENS:
         lines.append(
-            f"the released ELLA was trained on {TRAINED_TOKENS}: what comes later counts less"
+            f"the released ELLA was trained on {TRAINED_TOKENS} and has not seen longer prompts"
         )
     if windows > 1:
-        lines.append(f"read in {windows} pieces, as the LLM can't read all of it at once")
+        lines.append(f"read in {windows} pieces, which don't know of each other")
     if dropped:
         lines.append(f"{dropped:,} more were cut off by max_length; 0 keeps them all")
     return "; ".join(lines)

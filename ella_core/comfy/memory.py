@@ -22,6 +22,18 @@ class WholeModelPatcher(ModelPatcher):
     those of transformers must all lie on one device.
     """
 
+    def partially_load(self, device_to: torch.device, *args: Any, **kwargs: Any) -> int:
+        """Load all of it, whatever memory ComfyUI would like it to take."""
+        loaded: int = super().partially_load(device_to, extra_memory=1e32)
+        return loaded
+
     def partially_unload(self, *args: Any, **kwargs: Any) -> int:
         """Free nothing, upon which ComfyUI unloads the model whole."""
         return 0
+
+
+class SharedPatcher(ModelPatcher):
+    """Rides in conditionings, which some packs deep-copy: the weights must not be."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedPatcher":
+        return self

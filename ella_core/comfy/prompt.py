@@ -39,11 +39,11 @@ class TimestepPrompt:
 
     def has(self, timesteps: list[int]) -> bool:
         """Whether the tokens of all `timesteps` are there."""
-        return self._kept.keys() >= set(timesteps)
+        return self._kept.keys() >= set(self._keys(timesteps))
 
     def compute(self, timesteps: list[int], device: torch.device) -> None:
         """Compute on `device` and keep what is not there yet, in one pass."""
-        needed = dict.fromkeys(timesteps)
+        needed = dict.fromkeys(self._keys(timesteps))
         missing = [t for t in needed if t not in self._kept]
         for t, tokens in zip(missing, self.ella.tokens(self._embeds, missing, device), strict=True):
             self._kept[t] = tokens[None].clone()  # a view would keep the whole pass alive
@@ -58,8 +58,19 @@ class TimestepPrompt:
         Returns:
             (1, N, W) float32 on `device` if all are the same, else (len(timesteps), N, W).
         """
-        distinct = timesteps[:1] if len(set(timesteps)) == 1 else timesteps
-        return torch.cat([self._kept[t] for t in distinct]).to(device)
+        keys = self._keys(timesteps)
+        keys = keys[:1] if len(set(keys)) == 1 else keys
+        return torch.cat([self._kept[key] for key in keys]).to(device)
+
+    def _keys(self, timesteps: list[int]) -> list[int]:
+        """What results are kept by: a connector that knows no timestep has one for all."""
+        if self.ella.connector.timestep_aware:
+            return timesteps
+        return [_PLACEHOLDER_TIMESTEP] * len(timesteps)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TimestepPrompt":
+        """Some packs deep-copy conditionings; nothing in here ever needs a second copy."""
+        return self
 
     def replace(self, static: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Put `tokens` where the placeholder stands in `static`, a cond's tensor (1, N', W)."""
@@ -67,11 +78,10 @@ class TimestepPrompt:
         if static is placeholder:
             return tokens
         static = static.to(placeholder.device)
-        if torch.equal(static, placeholder):
-            return tokens
-        if torch.equal(static[:, :n], placeholder):  # Conditioning (Concat) appended to it
-            rest = static[:, n:].to(tokens).expand(len(tokens), -1, -1)
-            return torch.cat([tokens, rest], dim=1)
+        if torch.equal(static[:, :n], placeholder.expand(len(static), -1, -1)):
+            rest = static[:, n:].to(tokens)  # CLIP's, or what Conditioning (Concat) appended
+            batch = max(len(tokens), len(rest))
+            return torch.cat([t.expand(batch, -1, -1) for t in (tokens, rest)], dim=1)
         if static.any() and not self._warned:  # not Conditioning Zero Out
             self._warned = True
             logger.warning(

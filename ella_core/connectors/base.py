@@ -23,10 +23,12 @@ class Connector(nn.Module, ABC):
     Attributes:
         llm_dim: width of the features it takes.
         width: width of the tokens it makes.
+        timestep_aware: whether the tokens depend on the timestep.
     """
 
     llm_dim: int
     width: int
+    timestep_aware: bool
 
     @abstractmethod
     def forward(self, llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:

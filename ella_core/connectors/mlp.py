@@ -13,6 +13,7 @@ class MLPConnector(Connector):
     def __init__(self, config: MLPConfig, operations: Operations) -> None:
         super().__init__()
         self.llm_dim, self.width = config.llm_dim, config.width
+        self.timestep_aware = False
         self.proj_in = operations.Linear(config.llm_dim, config.width)
         self.proj_out = operations.Linear(config.width, config.width)
 

@@ -23,6 +23,7 @@ class Resampler(Connector):
     def __init__(self, config: ResamplerConfig, operations: Operations) -> None:
         super().__init__()
         self.llm_dim, self.width = config.llm_dim, config.width
+        self.timestep_aware = config.time is not None
         self.time_embedding: TimestepEmbedding | None = None
         if config.time is not None:
             self.time_embedding = TimestepEmbedding(config.time, operations)

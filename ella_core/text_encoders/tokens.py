@@ -28,6 +28,8 @@ class SpecialTokens:
         """Read them off `tokenizer`, by what it puts around a word."""
         framed = tokenizer("a")["input_ids"]
         word = token_ids(tokenizer, "a")
+        if tokenizer.decode(word).strip() != "a":  # transformers also opens an empty file
+            raise EllaError("its tokenizer is empty or damaged: it does not know the letter a")
         starts = [i for i in range(len(framed)) if framed[i : i + len(word)] == word]
         if not starts:
             raise EllaError("its tokenizer reads a text differently beside its special tokens")

@@ -147,5 +147,5 @@ def test_pickles_are_refused_unopened(tmp_path, suffix):
 @pytest.mark.parametrize("heads", ["3", "0", "many", "-8"])
 def test_impossible_heads_in_the_metadata(path, heads):
     save_file(load_file(path), path, metadata={"heads": heads})
-    with pytest.raises(EllaError, match=f"asks for '{heads}' attention heads"):
+    with pytest.raises(EllaError, match=f"metadata asks for '{heads}' attention heads"):
         load_connector(path)

@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from support.host import EllaGraph, plain_tokens, relative_error, rows
 
@@ -13,7 +14,9 @@ TOLERANCE = 1e-3  # relative, L2
 def run(host, graph):
     result = host.run(graph)
     assert result.error is None, result.error
-    return [(record, record["timesteps"][0].item()) for record in host.records(graph.record)]
+    records = host.records(graph.record)
+    assert records
+    return [(record, record["timesteps"][0].item()) for record in records]
 
 
 def conditioning(graph, text, **changes):
@@ -82,7 +85,7 @@ def test_clip_beside_ella_on_both_sides_is_one_model_call_a_step(host):
             (row,) = rows(record, index)
             assert row.shape == (64 + 77, 768)
             assert relative_error(row[:64], host.reference(text).at(step)) < TOLERANCE
-            assert torch.equal(row[64:], plain_tokens(index + 1))
+            assert torch.equal(row[64:], plain_tokens(index + 1)[0])
 
 
 def test_options_of_the_clip_conditioning_are_kept(host):
@@ -100,7 +103,7 @@ def test_options_of_the_clip_conditioning_are_kept(host):
             (row,) = rows(record, 0)
             assert relative_error(row[:64], host.reference("A red cat.").at(step)) < TOLERANCE
             for i, steps in ((1, early), (2, late)):
-                if torch.equal(row[64:], plain_tokens(i)):
+                if torch.equal(row[64:], plain_tokens(i)[0]):
                     steps.append(step)
     assert early
     assert late
@@ -161,3 +164,55 @@ def test_lora_before_and_after_are_the_same(host):
     for record in host.records(graph.record):
         step = record["timesteps"][0].item()
         assert relative_error(rows(record, 0)[0], host.reference("A red cat.").at(step)) < TOLERANCE
+
+
+def test_a_batch_of_clip_tokens_keeps_its_samples_apart(host):
+    graph = EllaGraph("A red cat.", "blurry")
+    positive = conditioning(graph, "A red cat.", clip=graph.plain(5, batch=2))
+    graph.save(graph.sample(positive=positive, batch=2))
+    reference, seen = host.reference("A red cat."), 0
+    for record, step in run(host, graph):
+        if 0 in record["cond_or_uncond"]:
+            seen += 1
+            found = rows(record, 0)
+            assert torch.equal(found[:, 64:], plain_tokens(5, batch=2))
+            for row in found:
+                assert relative_error(row[:64], reference.at(step)) < TOLERANCE
+    assert seen == 6
+
+
+def test_a_connector_without_timestep(host):
+    graph = EllaGraph("A red cat.", "blurry", ella="mlp.safetensors")
+    graph.save(graph.sample())
+    weights = load_file(host.models / "ella/mlp.safetensors")
+    records = run(host, graph)
+    assert len(records) >= 6
+    for record, _ in records:
+        for index in record["cond_or_uncond"].tolist():
+            x = host.reference(("A red cat.", "blurry")[index]).features[0]
+            for name in ("proj_in", "proj_out"):
+                x = torch.nn.functional.gelu(x) if name == "proj_out" else x
+                x = x @ weights[f"connector.{name}.weight"].T + weights[f"connector.{name}.bias"]
+            found = rows(record, index)[0]
+            # Where positive and negative batch, ComfyUI repeats the shorter one's tokens.
+            x = x.repeat(len(found) // len(x), 1)
+            assert relative_error(found, x) < TOLERANCE
+
+
+def test_strength_of_a_blend_starts_from_the_blend_of_the_empty_prompts(host):
+    """Of two lengths: one prompt at its own, one padded to 16 tokens."""
+    graph = EllaGraph()
+    padded = graph.add("ELLATextEncode", llm=graph.llm, text="A blue dog.", max_length=16)
+    blend = graph.add(
+        "ELLABlendEmbeds", embeds_a=graph.encode("A red cat."), embeds_b=padded, factor=1.0
+    )
+    only_b = conditioning(graph, "", embeds=padded, strength=0.5)
+    blended = conditioning(graph, "", embeds=blend, strength=0.5)
+    saved = [
+        graph.save(graph.sample(record=False, positive=positive)).id
+        for positive in (only_b, blended)
+    ]
+    result = host.run(graph)
+    assert result.error is None, result.error
+    a, b = (host.latent(result, node) for node in saved)
+    assert torch.equal(a, b)

@@ -215,3 +215,30 @@ def test_an_ella_conditioning_with_a_model_of_another_width(host):
     result = run_one_step(host, graph, model=model)
     assert result.error is not None
     assert "reads text 1024 wide" in result.error["exception_message"]
+
+
+def fails(host, graph, positive):
+    graph.save(graph.sample(record=False, steps=1, positive=positive))
+    result = host.run(graph)
+    assert result.error is not None
+    return result.error["exception_message"]
+
+
+def test_ella_in_a_clip_input(host):
+    graph = EllaGraph()
+    wrong = graph.add(
+        "ELLAConditioning",
+        ella=graph.ella,
+        embeds=graph.encode("a"),
+        clip=graph.conditioning[1],
+        strength=1.0,
+    )
+    assert "A clip input got an ELLA conditioning" in fails(host, graph, wrong)
+
+
+def test_mixing_prompts_behind_an_mlp(host):
+    graph = EllaGraph(ella="mlp.safetensors")
+    mixed = graph.add(
+        "ELLAConditioning", ella=graph.ella, embeds=graph.encode("a cat"), strength=0.5
+    )
+    assert "mlp.safetensors makes as many tokens" in fails(host, graph, mixed)

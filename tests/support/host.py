@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, T5EncoderModel
 
 from comfyui import Result, Server
 
-from .models import write_controlnet, write_llama, write_lora, write_t5, write_tsc
+from .models import write_controlnet, write_llama, write_lora, write_mlp, write_t5, write_tsc
 from .reference import tsc
 
 T5 = "some folder/t5 in it"  # what it is called must not matter
@@ -68,9 +68,9 @@ class Reference:
         return self._seen[timestep]
 
 
-def plain_tokens(seed: int) -> torch.Tensor:
-    """(77, 768): what `EllaGraph.plain` holds."""
-    return torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(seed))[0]
+def plain_tokens(seed: int, batch: int = 1) -> torch.Tensor:
+    """(batch, 77, 768): what `EllaGraph.plain` holds."""
+    return torch.randn(batch, 77, 768, generator=torch.Generator().manual_seed(seed))
 
 
 def rows(record: dict[str, torch.Tensor], index: int) -> torch.Tensor:
@@ -141,9 +141,9 @@ class EllaGraph(Graph):
             negative=self.encode(negative),
         )
 
-    def plain(self, seed: int, width: int = 768) -> Node:
+    def plain(self, seed: int, width: int = 768, batch: int = 1) -> Node:
         """A CONDITIONING of 77 tokens that is none of ELLA's, in place of CLIP's."""
-        return self.add("TestPlainConditioning", seed=seed, width=width)
+        return self.add("TestPlainConditioning", seed=seed, width=width, batch=batch)
 
     def sample(self, record: bool = True, batch: int = 1, **changes) -> Node:
         """KSampler over an 8x8 latent; `changes` are its inputs. Saves the latent."""
@@ -180,6 +180,7 @@ def assemble(models: Path) -> dict[str, torch.Tensor]:
         models / "checkpoints/sd2.safetensors", context_dim=1024, use_linear_in_transformer=True
     )
     write_t5(models / "text_encoders" / T5, width=LLM_DIM)
+    write_mlp(models / "ella/mlp.safetensors", LLM_DIM)
     write_controlnet(models / "controlnet/controlnet.safetensors")
     write_lora(models / "loras/lora.safetensors")
     write_llama(models / "LLM/llama-96", width=96)

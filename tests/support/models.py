@@ -95,3 +95,14 @@ def write_lora(path: Path) -> None:
         f"{name}.alpha": torch.tensor(4.0),
     }
     save_file(tensors, path)
+
+
+def write_mlp(path: Path, llm_dim: int) -> None:
+    """A connector of the simplest kind, which knows no timestep."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, columns in (("proj_in", llm_dim), ("proj_out", 768)):
+        weight = torch.randn(768, columns, generator=generator) / columns**0.5
+        tensors |= {f"connector.{name}.weight": weight, f"connector.{name}.bias": torch.ones(768)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)

@@ -19,12 +19,22 @@ def check(host, graph, prompts, batch=1):
     assert result.error is None, result.error
     references = [host.reference(text) for text in prompts]
     records = host.records(graph.record)
+    assert {i for record in records for i in record["cond_or_uncond"].tolist()} == set(
+        range(len(prompts))
+    )
     for record in records:
+        assert record["loaded_connectors"] == 1
         (step,) = set(record["timesteps"].tolist())
         for index in record["cond_or_uncond"].tolist():
             assert len(rows(record, index)) == batch
             for row in rows(record, index):
                 assert relative_error(row, references[index].at(step)) < TOLERANCE
+    return records
+
+
+def recorded(host, graph):
+    records = host.records(graph.record)
+    assert records
     return records
 
 
@@ -86,6 +96,20 @@ def test_samplers_that_call_the_model_between_the_sigmas_of_the_schedule(host, s
     check(host, graph, ["A red cat.", "blurry"])
 
 
+def test_samples_at_different_sigmas_each_get_their_own_tokens(host):
+    graph = EllaGraph("A red cat.", "blurry")
+    split = graph.add("TestSigmaPerSample", model=graph.conditioning)
+    graph.save(graph.sample(model=split, batch=3))
+    assert host.run(graph).error is None
+    records = host.records(graph.record)
+    assert len(records) == 6
+    for record in records:
+        steps = record["timesteps"].chunk(2)[record["cond_or_uncond"].tolist().index(0)].tolist()
+        assert len(set(steps)) > 1 or steps == [0, 0, 0]
+        for row, step in zip(rows(record, 0), steps, strict=True):
+            assert relative_error(row, host.reference("A red cat.").at(step)) < TOLERANCE
+
+
 def test_two_prompts_combined(host):
     graph = EllaGraph("A red cat.", "blurry")
     other = graph.condition("A blue dog.", "dark", model=graph.conditioning)
@@ -97,7 +121,7 @@ def test_two_prompts_combined(host):
     graph.save(graph.sample(positive=positive, model=other[0]))
     assert host.run(graph).error is None
     prompts = [host.reference(text) for text in ("A red cat.", "A blue dog.", "blurry")]
-    for record in host.records(graph.record):
+    for record in recorded(host, graph):
         step = record["timesteps"][0].item()
         errors = torch.tensor(
             [[relative_error(r, p.at(step)) for p in prompts] for r in record["context"]]
@@ -151,7 +175,7 @@ def test_a_continuous_model_sampling_is_looked_up_in_stable_diffusions_own_table
     alphas = (1 - betas).cumprod(0)
     log_sigmas = ((1 - alphas) / alphas).sqrt().log()
     reference = host.reference("A red cat.")
-    for record in host.records(graph.record):
+    for record in recorded(host, graph):
         step = (log_sigmas - record["sigmas"][0].double().log()).abs().argmin().item()
         row = rows(record, 0)[0]
         assert relative_error(row, reference.at(step)) < TOLERANCE
@@ -174,10 +198,10 @@ def test_static_tokens_appended_by_conditioning_concat_follow_the_recomputed_one
     graph.save(graph.sample(positive=concat[0], negative=concat[1]))
     assert host.run(graph).error is None
     reference = host.reference("A red cat.")
-    for record in host.records(graph.record):
+    for record in recorded(host, graph):
         row = rows(record, 0)[0]
         assert row.shape == (141, 768)
-        assert torch.equal(row[64:], plain_tokens(3))
+        assert torch.equal(row[64:], plain_tokens(3)[0])
         assert relative_error(row[:64], reference.at(record["timesteps"][0].item())) < TOLERANCE
 
 
@@ -186,7 +210,7 @@ def test_zeroed_conditioning_stays_zero(host):
     zero = graph.add("ConditioningZeroOut", conditioning=graph.conditioning[2])
     graph.save(graph.sample(negative=zero))
     assert host.run(graph).error is None
-    for record in host.records(graph.record):
+    for record in recorded(host, graph):
         assert not rows(record, 1).any()
         assert rows(record, 0).any()
 

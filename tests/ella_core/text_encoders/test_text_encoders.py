@@ -102,12 +102,25 @@ def test_dtype(t5, llama, dtype):
         assert load_text_encoder(folder, dtype).encode("a cat").features.dtype == dtype
 
 
-def test_t5_keeps_in_float32_what_transformers_does(t5):
-    """fp16 T5 overflows in `wo`; the released connector was trained with transformers' remedy."""
-    model = load_text_encoder(t5, torch.float16).model
-    wo = model.encoder.block[0].layer[1].DenseReluDense.wo
-    assert wo.weight.dtype == torch.float32
-    assert model.shared.weight.dtype == torch.float16
+@torch.no_grad()
+def test_t5_in_fp16_is_the_references_to_the_bit(t5, tmp_path):
+    """The reference casts the whole encoder; weights that overflow show that its clamp acts."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "loud"
+    shutil.copytree(t5, folder)
+    tensors = load_file(folder / "model.safetensors")
+    for key, tensor in tensors.items():
+        if key.endswith("wo.weight"):
+            tensor.mul_(3e4)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    ids = AutoTokenizer.from_pretrained(folder)("A red cat.").input_ids
+    expected = direct(T5EncoderModel.from_pretrained(folder).to(torch.float16), ids)
+    encoder = load_text_encoder(folder, torch.float16)
+    assert {p.dtype for p in encoder.model.parameters()} == {torch.float16}
+    features = encoder.encode("A red cat.").features
+    assert features.isfinite().all()
+    assert torch.equal(features, expected)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +233,28 @@ def test_an_encoder_decoder_other_than_t5(tmp_path, t5):
     folder = without(t5, tmp_path / "bart")
     transformers.BartConfig(d_model=16).save_pretrained(folder)
     with pytest.raises(EllaError, match="bart is an encoder-decoder"):
+        load_text_encoder(folder, torch.float32)
+
+
+def test_a_model_of_text_and_images(tmp_path, t5):
+    folder = without(t5, tmp_path / "llava")
+    transformers.LlavaConfig().save_pretrained(folder)
+    with pytest.raises(EllaError, match="llava is not a pure text model"):
+        load_text_encoder(folder, torch.float32)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "<html>"])
+def test_a_damaged_tokenizer(t5, tmp_path, content):
+    folder = without(t5, tmp_path / "garbled")
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(EllaError, match="The LLM garbled can't be loaded"):
+        load_text_encoder(folder, torch.float32)
+
+
+def test_an_empty_tokenizer_is_not_taken_for_one(t5, tmp_path):
+    folder = without(t5, tmp_path / "hollow", "tokenizer.json")
+    (folder / "spiece.model").touch()
+    with pytest.raises(EllaError, match="The LLM hollow can't be loaded"):
         load_text_encoder(folder, torch.float32)
 
 

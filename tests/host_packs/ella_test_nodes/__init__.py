@@ -7,6 +7,7 @@ import comfy.model_patcher
 import comfy.supported_models
 import folder_paths
 import torch
+from comfy.model_management import loaded_models
 from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
 
@@ -33,12 +34,36 @@ class RecordUNet:
                 "timesteps": timesteps.cpu(),
                 "sigmas": options["sigmas"].cpu(),
                 "cond_or_uncond": torch.tensor(options["cond_or_uncond"]),
+                "loaded_connectors": torch.tensor(
+                    sum(type(m.model).__name__ == "Resampler" for m in loaded_models())
+                ),
             }
             save_file(record, folder / f"{len(list(folder.iterdir())):04}.safetensors")
             return executor(x, timesteps, context, *args, **kwargs)
 
         model = model.clone()
         model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "ella_test_recorder", wrapper)
+        return (model,)
+
+
+class SigmaPerSample:
+    """Gives each sample of a batch another sigma: all of it, a half, a third ..."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "patch"
+    RETURN_TYPES = ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"model": ("MODEL",)}}
+
+    def patch(self, model):
+        def wrapper(executor, x, sigma, *args, **kwargs):
+            shares = torch.arange(1, len(sigma) + 1, device=sigma.device)
+            return executor(x, sigma / shares, *args, **kwargs)
+
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "ella_test_sigmas", wrapper)
         return (model,)
 
 
@@ -77,11 +102,11 @@ class PlainConditioning:
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {"seed": ("INT", {}), "width": ("INT", {})}}
+        return {"required": {"seed": ("INT", {}), "width": ("INT", {}), "batch": ("INT", {})}}
 
-    def make(self, seed, width):
+    def make(self, seed, width, batch):
         generator = torch.Generator().manual_seed(seed)
-        return ([[torch.randn(1, 77, width, generator=generator), {}]],)
+        return ([[torch.randn(batch, 77, width, generator=generator), {}]],)
 
 
 class ModelWithoutWeights:
@@ -156,6 +181,7 @@ class ModelWithoutWeights:
 NODE_CLASS_MAPPINGS = {
     "TestRecordUNet": RecordUNet,
     "TestRecordControl": RecordControl,
+    "TestSigmaPerSample": SigmaPerSample,
     "TestPlainConditioning": PlainConditioning,
     "TestModelWithoutWeights": ModelWithoutWeights,
 }
