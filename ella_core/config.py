@@ -1,7 +1,7 @@
 """What a connector is made of.
 
 The defaults are the released ELLA for SD1.5: FLAN-T5-XL features (2048) to the U-Net's
-cross-attention width (768), 64 tokens, 6 blocks (arXiv 2403.05135, section 3.1).
+cross-attention width (768), 64 tokens, 6 blocks (arXiv 2403.05135).
 """
 
 from dataclasses import dataclass

@@ -105,8 +105,7 @@ class ELLAConditioning(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="0: the empty prompt. 1: the prompt. Beyond 1 it is overdriven; "
-                    "1.2 to 1.5 is strong.",
+                    tooltip="0: the empty prompt. 1: the prompt. Beyond 1 it is overdriven.",
                 ),
             ],
             outputs=[

@@ -25,7 +25,7 @@ class ELLATextEncode(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip="The prompt, of any length and in the LLM's languages. The released "
-                    f"ELLA was trained on up to {TRAINED_TOKENS} tokens, about 90 English words.",
+                    f"ELLA was trained on {TRAINED_TOKENS} tokens.",
                 ),
                 io.Int.Input(
                     "max_length",

@@ -1,4 +1,4 @@
-"""CONDITIONING whose tokens are those of the sigma at hand (arXiv 2403.05135, section 3.1).
+"""CONDITIONING whose tokens are those of the sigma at hand (arXiv 2403.05135).
 
 A wrapper around ComfyUI's `calc_cond_batch` sees every model call with its sigma and all its
 conditionings, before ControlNet reads them and before they are batched. It replaces the tokens

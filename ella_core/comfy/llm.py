@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ella")
 
-#: What the released connector was trained with (arXiv 2403.05135, section 4.1).
+#: The length that the released connector was trained with.
 TRAINED_TOKENS = 128
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

@@ -1,4 +1,4 @@
-"""The perceiver resampler, and with a timestep the TSC (arXiv 2403.05135, section 3.1).
+"""The perceiver resampler, and with a timestep the TSC (arXiv 2403.05135).
 
 Shapes: B batch, N latents, L LLM tokens, D LLM width, W width, T width of the timestep embedding.
 """

@@ -120,7 +120,7 @@ def _load_model(path: Path, config: Any, dtype: torch.dtype, **source: Any) -> A
         raise EllaError(f"{len(absent)} tensors are missing or misshapen, such as {absent[0]}")
     if is_text_encoder:
         # transformers keeps T5's `wo` in float32, and then its clamp of fp16 overflow never acts.
-        # The reference casts all of it, and the released connector was trained on that.
+        # The reference implementation casts all of it.
         torch.nn.Module.to(model, dtype)
     model.config.use_cache = False
     return model

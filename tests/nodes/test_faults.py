@@ -80,8 +80,8 @@ def test_no_such_connector(spoiled, name):
     """ComfyUI's own check of the dropdown or ours stops it; nothing is opened."""
     result = run_one_step(spoiled, EllaGraph(ella=name))
     assert result.error is not None
-    if name != "pickle.pt":
-        assert "was not found. Put ella-sd1.5-tsc-t5xl" in result.error["exception_message"]
+    expected = "is not a .safetensors file" if name == "pickle.pt" else "was not found. Put ella-sd"
+    assert expected in result.error["exception_message"]
 
 
 @pytest.mark.parametrize("name", ["gone", "..", "../ella", "/etc", "some folder"])
