@@ -39,8 +39,9 @@ class Runs:
     """The four kinds of runs on one U-Net and one connector."""
 
     def __init__(self, folder: Path, steps: int) -> None:
-        import tiny_models
         import torch
+
+        import tiny_models
 
         tiny_models.import_host(cpu=not torch.cuda.is_available())
         import comfy.sd
@@ -70,35 +71,36 @@ class Runs:
         from comfy.model_management import get_torch_device
 
         model = {"static": self._model, "naive": self._naive}.get(kind, self._patched)
-        if kind == "first":
-            self._pair = self._conditionings()
-        positive, negative = self._pair or self._conditionings()
-        if kind == "static":
-            positive, negative = (
-                [[tokens.as_subclass(torch.Tensor), {}]] for ((tokens, _),) in (positive, negative)
-            )
         self._seed += 1
         latent = torch.zeros(1, 4, size // 8, size // 8)
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(self._seed))
-        settings = (self._steps, 7.0, "euler", "karras", positive, negative, latent)
         with torch.inference_mode():
+            embeds = tuple(map(_random_embeds, LENGTHS))
             _synchronise(get_torch_device())
             start = time.perf_counter()
+            if kind == "first" or self._pair is None:
+                self._pair = self._make_pair(self._ella, embeds, (None, None))
+            positive, negative = self._pair if kind != "static" else _frozen(self._pair)
+            settings = (self._steps, 7.0, "euler", "karras", positive, negative, latent)
             comfy.sample.sample(model, noise, *settings, seed=self._seed, disable_pbar=True)
             _synchronise(get_torch_device())
         return time.perf_counter() - start
 
-    def _conditionings(self) -> Any:
-        import torch
 
-        from ella_core.comfy.llm import LLMEmbeds
+def _random_embeds(length: int) -> Any:
+    import torch
 
-        def embeds(length: int) -> LLMEmbeds:
-            part = ((torch.randn(1, length, 2048), 1.0),)
-            return LLMEmbeds(part, part, "random")
+    from ella_core.comfy.llm import LLMEmbeds
 
-        with torch.inference_mode():
-            return self._make_pair(self._ella, tuple(map(embeds, LENGTHS)), (None, None))
+    part = ((torch.randn(1, length, 2048), 1.0),)
+    return LLMEmbeds(part, part, "random")
+
+
+def _frozen(pair: Any) -> list[Any]:
+    """The same tokens as conditionings that are none of ELLA's."""
+    import torch
+
+    return [[[tokens.as_subclass(torch.Tensor), {}]] for ((tokens, _),) in pair]
 
 
 def naive(model: Any, ella: Any) -> Any:
