@@ -1,5 +1,6 @@
 """Telling the user something on the node itself."""
 
+from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 
@@ -7,3 +8,10 @@ def show_on_node(node_id: str, text: str) -> None:
     """Show a line of text on a node in the editor that queued the running prompt."""
     server = PromptServer.instance
     server.send_progress_text(text, node_id, server.client_id)
+
+
+def show_on_running_node(text: str) -> None:
+    """Show a line of text on the node that is being executed, if one is."""
+    context = get_executing_context()
+    if context is not None:
+        show_on_node(context.node_id, text)
