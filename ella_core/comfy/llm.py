@@ -150,7 +150,8 @@ class LLM:
         if self._encoder is None or self.patcher is None:
             logger.info("loading the LLM %s", self.name)
             show_on_running_node(f"loading the LLM {self.name} ...")
-            encoder = load_text_encoder(self._path, self._dtype, self._quantization)
+            with torch.inference_mode(False):  # see WholeModelPatcher
+                encoder = load_text_encoder(self._path, self._dtype, self._quantization)
             if file_identity(self._path) != self._identity:
                 raise EllaError(
                     f"The files of the LLM {self.name} have changed since Load LLM (ELLA) looked "
