@@ -94,7 +94,7 @@ def test_help_page(host, name):
 def test_defaults(infos):
     assert infos["ELLATextEncode"]["input"]["required"]["max_length"][1]["default"] == 0
     dtype = infos["ELLALoadLLM"]["input"]["required"]["dtype"][1]
-    assert dtype["options"] == ["auto", "fp16", "bf16", "fp32"]
+    assert dtype["options"] == ["auto", "fp16", "bf16", "fp32", "fp8", "int8"]
     assert dtype["default"] == "auto"
 
 
