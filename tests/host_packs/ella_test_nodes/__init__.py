@@ -11,6 +11,8 @@ from comfy.model_management import loaded_models
 from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
 
+from . import state  # noqa: F401
+
 
 class RecordUNet:
     """Writes what every call of the diffusion model gets, one file a call, under output/NAME."""
