@@ -9,16 +9,14 @@ import torch
 from comfy import model_management
 from comfy.cli_args import args
 
+from ..config import TRAINED_TOKENS
 from ..errors import EllaError
 from .memory import Holder, WholeModelPatcher
 
 if TYPE_CHECKING:
-    from ..text_encoders import TextEncoder
+    from ..text_encoders import EncodedPrompt, TextEncoder
 
 logger = logging.getLogger("ella")
-
-#: The length that the released connector was trained with.
-TRAINED_TOKENS = 128
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -98,18 +96,20 @@ class LLM:
             offload_device=model_management.text_encoder_offload_device(),
         )
 
-    def encode(self, text: str, max_length: int) -> tuple[LLMEmbeds, str]:
+    def encode(self, text: str, max_length: int, chunked: bool = False) -> tuple[LLMEmbeds, str]:
         """Read a prompt on the device that ComfyUI gives to text encoders.
+
+        The arguments are those of `TextEncoder.encode`.
 
         Returns:
             The embeds, and a line for the user on how many tokens were read.
         """
         model_management.load_models_gpu([self.patcher], force_full_load=True)
-        prompt = self._encoder.encode(text, max_length)
+        prompt = self._encoder.encode(text, max_length, chunked)
         device = model_management.intermediate_device()
         if max_length not in self._empty:
             self._empty[max_length] = self._encoder.encode("", max_length).features.to(device)
-        summary = _summarise(prompt.tokens, prompt.windows, prompt.dropped)
+        summary = _summarise(prompt)
         if prompt.tokens > TRAINED_TOKENS or prompt.dropped:
             logger.warning("%s", summary)
         features = prompt.features.to(device)
@@ -144,14 +144,19 @@ def _auto_dtype() -> torch.dtype:
     return torch.float16 if use_fp16 else torch.float32
 
 
-def _summarise(tokens: int, windows: int, dropped: int) -> str:
-    lines = [f"{tokens:,} token{'' if tokens == 1 else 's'}"]
-    if tokens > TRAINED_TOKENS:
+def _summarise(prompt: "EncodedPrompt") -> str:
+    count = f"{prompt.tokens:,} token{'' if prompt.tokens == 1 else 's'}"
+    if prompt.chunks > 1:
+        count += f" in {prompt.chunks:,} chunks of at most {prompt.chunk_length}"
+    lines = [count]
+    if prompt.weighted:
+        lines.append(f"{prompt.weighted:,} of them weighted")
+    if prompt.tokens > TRAINED_TOKENS:
         lines.append(
             f"the released ELLA was trained on {TRAINED_TOKENS} and has not seen longer prompts"
         )
-    if windows > 1:
-        lines.append(f"read in {windows} pieces, which don't know of each other")
-    if dropped:
-        lines.append(f"{dropped:,} more were cut off by max_length; 0 keeps them all")
+    if prompt.windows > 1:
+        lines.append(f"read in {prompt.windows} pieces, which don't know of each other")
+    if prompt.dropped:
+        lines.append(f"{prompt.dropped:,} more were cut off by max_length; 0 keeps them all")
     return "; ".join(lines)
