@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..ella_core.comfy.folders import register_folders
+from ..ella_core.comfy.routes import register_routes
 from . import conditioning, loaders, text
 
 
@@ -12,4 +13,5 @@ class EllaExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack."""
         register_folders()
+        register_routes()
         return [*loaders.NODES, *text.NODES, *conditioning.NODES]

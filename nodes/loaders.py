@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..ella_core.comfy import folders
 from ..ella_core.comfy.connector import load_ella
-from ..ella_core.comfy.llm import DTYPES, load_llm
+from ..ella_core.comfy.llm import DTYPES, LLM
 from .types import CATEGORY, EllaType, LLMType
 
 
@@ -36,6 +36,12 @@ class ELLALoad(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, ella_name: str | None) -> str | None:
+        """Have a file that was replaced on the disk read again."""
+        # None: the name comes over a wire, and ComfyUI does not know it yet.
+        return ella_name and folders.file_identity(folders.connector_path(ella_name))
+
+    @classmethod
     def execute(cls, ella_name: str) -> io.NodeOutput:
         return io.NodeOutput(load_ella(folders.connector_path(ella_name)))
 
@@ -47,9 +53,10 @@ class ELLALoadLLM(io.ComfyNode):
             node_id="ELLALoadLLM",
             display_name="Load LLM (ELLA)",
             category=CATEGORY,
-            description="Opens the LLM that reads the prompts: a T5 encoder or a decoder-only LLM "
-            "such as Llama. It must be the one that the connector was trained with; for the "
-            "released ELLA that is the encoder of FLAN-T5-XL.",
+            description="Chooses the LLM that reads the prompts: a T5 encoder or a decoder-only "
+            "LLM such as Llama. It must be the one that the connector was trained with; for the "
+            "released ELLA that is the encoder of FLAN-T5-XL. Its weights are read when the first "
+            "new prompt needs them.",
             inputs=[
                 io.Combo.Input(
                     "llm_name",
@@ -62,7 +69,8 @@ class ELLALoadLLM(io.ComfyNode):
                     options=["auto", *DTYPES],
                     default="auto",
                     tooltip="Precision of the LLM. auto: fp16 on a GPU, as the released ELLA was "
-                    "trained, and fp32 on the CPU. bf16 gives visibly different pictures.",
+                    "trained, and fp32 on the CPU. bf16 gives visibly different pictures. fp8 "
+                    "and int8 store the weights in 8 bits and compute as auto does.",
                 ),
             ],
             outputs=[
@@ -71,8 +79,13 @@ class ELLALoadLLM(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, llm_name: str | None, dtype: str | None) -> str | None:
+        """Have an LLM whose files were replaced on the disk read again."""
+        return llm_name and folders.file_identity(folders.llm_path(llm_name))
+
+    @classmethod
     def execute(cls, llm_name: str, dtype: str) -> io.NodeOutput:
-        return io.NodeOutput(load_llm(llm_name, folders.llm_path(llm_name), dtype))
+        return io.NodeOutput(LLM(llm_name, folders.llm_path(llm_name), dtype))
 
 
 NODES: list[Any] = [ELLALoad, ELLALoadLLM]

@@ -115,10 +115,10 @@ def _save(state: dict[str, torch.Tensor], path: Path) -> None:
     part.replace(path)
 
 
-def import_host() -> None:
-    """Make the host's modules importable here, on a machine with or without a GPU."""
+def import_host(cpu: bool = True) -> None:
+    """Make the host's modules importable here, ahead of our own `nodes`."""
     if str(host_dir()) not in sys.path:
-        sys.path.append(str(host_dir()))
+        sys.path.insert(0, str(host_dir()))
         from comfy.cli_args import args
 
-        args.cpu = True
+        args.cpu = cpu

@@ -6,7 +6,7 @@ of those that came from ELLA. The prompt rides inside `model_conds`: that is the
 conditioning that ComfyUI replaces when it copies one prompt's area to another.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,16 @@ from comfy.patcher_extension import WrappersMP
 from ..errors import EllaError
 from .connector import ELLA
 from .llm import LLMEmbeds
-from .prompt import CONDTimestepPrompt, TimestepPrompt
+from .prompt import (
+    CONDTimestepPrompt,
+    Places,
+    TimestepPrompt,
+    TimestepTokens,
+    fill,
+    find,
+    make_prompts,
+    prompts_in,
+)
 from .timesteps import sigma_to_timestep
 
 Cond = dict[str, Any]
@@ -53,12 +62,14 @@ def make_conditioning(
     Raises:
         EllaError: the LLM is not the connector's.
     """
-    prompt = TimestepPrompt(ella, embeds)
+    (prompt,) = make_prompts(ella, [embeds])
+    return _make_conditioning(prompt, clip)
+
+
+def _make_conditioning(prompt: TimestepPrompt, clip: Conditioning | None) -> Conditioning:
     if clip is None:
         return [[prompt.placeholder, _options({}, prompt)]]
-    return [
-        [_beside(prompt.placeholder, tokens), _options(options, prompt)] for tokens, options in clip
-    ]
+    return [[_beside(prompt, tokens), _options(options, prompt)] for tokens, options in clip]
 
 
 def _options(options: Cond, prompt: TimestepPrompt) -> Cond:
@@ -94,17 +105,19 @@ def make_pair(
             f"{given} is connected and {absent} is not. Connect both, so that positive and "
             f"negative have the same number of tokens; a CLIP Text Encode with empty text will do."
         )
-    positive, negative = (make_conditioning(ella, *side) for side in zip(embeds, clip, strict=True))
+    positive, negative = map(_make_conditioning, make_prompts(ella, embeds), clip)
     return positive, negative
 
 
-def _beside(placeholder: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def _beside(prompt: TimestepPrompt, tokens: torch.Tensor) -> torch.Tensor:
+    placeholder = prompt.placeholder
     if tokens.shape[-1] != placeholder.shape[-1]:
         raise EllaError(
             f"CLIP's tokens are {tokens.shape[-1]} wide, ELLA's {placeholder.shape[-1]}. Connect "
             f"CLIP Text Encode of the same Stable Diffusion model as ELLA conditions."
         )
-    return torch.cat([placeholder.expand(len(tokens), -1, -1), tokens.to(placeholder)], dim=1)
+    both = [placeholder.expand(len(tokens), -1, -1), tokens.to(placeholder)]
+    return TimestepTokens.of(torch.cat(both, dim=1), [prompt])
 
 
 def check_model(model: Any, ella: ELLA) -> None:
@@ -139,45 +152,65 @@ def _calc_cond_batch(
     model_options: dict[str, Any],
 ) -> Any:
     """The wrapper. `sigma` is what ComfyUI calls `timestep` here, one per sample."""
-    prompts = {c["model_conds"][_KEY].cond for c in chain(*filter(None, conds)) if _is_ella(c)}
-    if prompts:
-        for prompt in prompts:
-            check_model(model, prompt.ella)
+    places = {id(c): _find(c) for c in chain(*filter(None, conds)) if _is_ella(c)}
+    if places:
         timesteps = sigma_to_timestep(model.model_sampling, sigma)
+        prompts = list(dict.fromkeys(chain(*(found.values() for found in places.values()))))
         _prepare(prompts, timesteps, model, x_in.device, model_options)
-        conds = [group and [_at(c, timesteps, x_in.device) for c in group] for group in conds]
+        conds = [
+            group and [_at(c, places.get(id(c)), timesteps, x_in.device) for c in group]
+            for group in conds
+        ]
     return executor(model, conds, x_in, sigma, model_options)
 
 
+def _tokens(cond: Cond) -> torch.Tensor:
+    tokens: torch.Tensor = cond["model_conds"]["c_crossattn"].cond
+    return tokens
+
+
 def _is_ella(cond: Cond) -> bool:
-    return _KEY in cond["model_conds"]
+    """Also a conditioning of another's, to which Conditioning (Concat) has appended ELLA's."""
+    model_conds = cond["model_conds"]
+    return "c_crossattn" in model_conds and (_KEY in model_conds or bool(prompts_in(_tokens(cond))))
+
+
+def _find(cond: Cond) -> Places:
+    own = [cond["model_conds"][_KEY].cond] if _KEY in cond["model_conds"] else []
+    tokens = _tokens(cond)
+    places = find(tokens, dict.fromkeys([*own, *prompts_in(tokens)]))
+    if own and own[0] not in places.values() and tokens.any():  # not Conditioning Zero Out
+        own[0].warn_of_change()
+    return places
 
 
 def _prepare(
-    prompts: set[TimestepPrompt],
+    prompts: list[TimestepPrompt],
     timesteps: list[int],
     model: Any,
     device: torch.device,
     model_options: dict[str, Any],
 ) -> None:
-    """Have each prompt's tokens ready: at the first call of a run, for its whole schedule."""
-    lacking = [prompt for prompt in prompts if not prompt.has(timesteps)]
+    """Have the tokens ready: at the first call of a run, for its whole schedule."""
+    lacking: dict[ELLA, list[LLMEmbeds]] = {}
+    for prompt in prompts:
+        check_model(model, prompt.ella)
+        if not prompt.ella.has(prompt.embeds, timesteps):
+            lacking.setdefault(prompt.ella, []).append(prompt.embeds)
     if not lacking:
         return
     schedule = []
     sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
     if sigmas is not None:  # a guider may call the model outside a run
         schedule = sigma_to_timestep(model.model_sampling, sigmas[:-1])  # it ends at the last one
-    for prompt in lacking:
-        prompt.compute([*schedule, *timesteps], device)
+    for ella, embeds in lacking.items():
+        ella.prepare(embeds, [*schedule, *timesteps], device)
 
 
-def _at(cond: Cond, timesteps: list[int], device: torch.device) -> Cond:
+def _at(cond: Cond, places: Places | None, timesteps: Sequence[int], device: torch.device) -> Cond:
     """`cond` with the tokens of `timesteps`; the original is left as it is."""
-    if not _is_ella(cond):
+    if places is None:
         return cond
-    model_conds = dict(cond["model_conds"])
-    prompt: TimestepPrompt = model_conds.pop(_KEY).cond
-    tokens = prompt.replace(model_conds["c_crossattn"].cond, prompt.tokens(timesteps, device))
-    model_conds["c_crossattn"] = CONDCrossAttn(tokens)
+    model_conds = {key: value for key, value in cond["model_conds"].items() if key != _KEY}
+    model_conds["c_crossattn"] = CONDCrossAttn(fill(_tokens(cond), places, timesteps, device))
     return {**cond, "model_conds": model_conds}

@@ -1,6 +1,8 @@
 """What travels on the ELLA wire: a connector that ComfyUI can load and evict."""
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,8 @@ import comfy.ops
 import torch
 from comfy import model_management
 from comfy.model_patcher import ModelPatcher
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import EllaError
 from .llm import LLMEmbeds
@@ -16,22 +20,30 @@ from .memory import SharedPatcher
 if TYPE_CHECKING:
     from ..connectors import Connector
 
-#: LLM tokens (and latents) times timesteps that go through the connector together. 16k of them
-#: keep its largest intermediate at 200 MB for the released size.
+Kept = OrderedDict[int, torch.Tensor]  # timestep -> tokens (1, N, W), least recently used first
+
+#: LLM tokens (and latents) times prompts times timesteps that go through the connector together.
+#: 16k of them keep its largest intermediate at 200 MB for the released size.
 _MAX_ROWS = 16_384
 
+_MAX_KEPT = 256  # timesteps of one prompt: 196 kB each for the released connector
+_ANY_TIMESTEP = 499  # what the result of a connector that knows no timestep is kept by
 
-@dataclass(frozen=True)
+
 class ELLA:
-    """A connector and its patcher.
+    """A connector with its patcher, and what it has made of the prompts that are in use.
 
     Attributes:
         name: its file's name.
         patcher: how ComfyUI moves it between devices.
     """
 
-    name: str
-    patcher: ModelPatcher
+    def __init__(self, name: str, patcher: ModelPatcher) -> None:
+        self.name = name
+        self.patcher = patcher
+        # By the LLM's features: what is kept goes when the prompt does, and a prompt that stays
+        # keeps it, whatever becomes of the other prompts, the conditioning or the sampler.
+        self._kept = WeakTensorKeyDictionary()
 
     @property
     def connector(self) -> "Connector":
@@ -39,40 +51,96 @@ class ELLA:
         connector: Connector = self.patcher.model
         return connector
 
-    @torch.no_grad()
-    def tokens(self, embeds: LLMEmbeds, timesteps: list[int], device: torch.device) -> torch.Tensor:
-        """The tokens of a prompt, or a mix of prompts, at several timesteps.
+    def has(self, embeds: LLMEmbeds, timesteps: Sequence[int]) -> bool:
+        """Whether `tokens` can be asked for these timesteps without another pass."""
+        wanted = set(self._keys(timesteps))
+        return all(self._of(features).keys() >= wanted for features, _ in embeds.parts)
 
-        Computed in float32 whatever dtype the weights are kept in: it is a small model, and
-        what it makes steers the whole picture.
+    def prepare(
+        self, prompts: Iterable[LLMEmbeds], timesteps: Sequence[int], device: torch.device
+    ) -> None:
+        """Compute on `device` what is not kept yet: all prompts and timesteps in one pass."""
+        wanted = list(dict.fromkeys(self._keys(timesteps)))
+        lacking: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        for features in {id(f): f for embeds in prompts for f, _ in embeds.parts}.values():
+            kept = self._of(features)
+            missing = tuple(t for t in wanted if t not in kept)
+            if missing:
+                lacking.setdefault(missing, []).append(features)
+        for missing, together in lacking.items():
+            tokens_PTNW = self._compute(together, missing, device)
+            for features, tokens_TNW in zip(together, tokens_PTNW, strict=True):
+                self._keep(features, dict(zip(missing, tokens_TNW, strict=True)), wanted)
 
-        Args:
-            embeds: what the LLM has read.
-            timesteps: DDPM timesteps, 0-999.
-            device: where to compute.
+    def tokens(
+        self, embeds: LLMEmbeds, timesteps: Sequence[int], device: torch.device
+    ) -> torch.Tensor:
+        """The tokens of a prompt, or a mix of prompts, at timesteps that `prepare` has seen.
 
         Returns:
-            (len(timesteps), N, W) float32 on ComfyUI's intermediate device.
+            (1, N, W) float32 on `device` if all timesteps are the same, else
+            (len(timesteps), N, W).
         """
-        parts = [w * self._tokens(features, timesteps, device) for features, w in embeds.parts]
+        keys = self._keys(timesteps)
+        keys = keys[:1] if len(set(keys)) == 1 else keys
+        parts = [torch.cat([self._of(f)[k] for k in keys]) * w for f, w in embeds.parts]
         if len({part.shape for part in parts}) > 1:
             raise EllaError(
                 f"The connector {self.name} makes as many tokens as a prompt has, so prompts of "
                 f"different length can't be mixed: use a strength of 1, and Conditioning (Combine) "
                 f"instead of Blend Embeds."
             )
-        return torch.stack(parts).sum(0).to(model_management.intermediate_device())
+        return reduce(torch.add, parts).to(device)
 
-    def _tokens(
-        self, features: torch.Tensor, timesteps: list[int], device: torch.device
+    @torch.no_grad()
+    def _compute(
+        self, prompts: list[torch.Tensor], timesteps: Sequence[int], device: torch.device
     ) -> torch.Tensor:
-        features = features.to(device=device, dtype=torch.float32)
-        rows = max(1, _MAX_ROWS // (features.shape[1] + 64))
-        out = [
-            self.connector(features, torch.tensor(timesteps[i : i + rows], device=device))
-            for i in range(0, len(timesteps), rows)
+        """(P, T, N, W) float32 on ComfyUI's intermediate device.
+
+        In float32 whatever dtype the weights are kept in: it is a small model, and what it makes
+        steers the whole picture.
+        """
+        lengths = torch.tensor([prompt.shape[1] for prompt in prompts], device=device)
+        rows_PLD = [prompt[0].to(device=device, dtype=torch.float32) for prompt in prompts]
+        features = pad_sequence(rows_PLD, batch_first=True)[:, None]
+        longest = features.shape[2]
+        mask = None
+        if any(len(row) < longest for row in rows_PLD):
+            mask = (torch.arange(longest, device=device) < lengths[:, None])[:, None]
+        size = max(1, _MAX_ROWS // (len(prompts) * (longest + 64)))
+        passes = [
+            self.connector(features, torch.tensor(timesteps[i : i + size], device=device), mask)
+            for i in range(0, len(timesteps), size)
         ]
-        return torch.cat(out)
+        return torch.cat(passes, dim=1).to(model_management.intermediate_device())
+
+    def _keep(
+        self, features: torch.Tensor, tokens: dict[int, torch.Tensor], wanted: Sequence[int]
+    ) -> None:
+        kept, n = self._of(features), self.connector.num_tokens or features.shape[1]
+        for timestep, tokens_NW in tokens.items():
+            kept[timestep] = tokens_NW[None, :n].clone()  # a view would keep the whole pass alive
+        for timestep in wanted:
+            kept.move_to_end(timestep)
+        while len(kept) > max(_MAX_KEPT, len(wanted)):
+            kept.popitem(last=False)
+
+    def _of(self, features: torch.Tensor) -> Kept:
+        if features not in self._kept:
+            self._kept[features] = OrderedDict()
+        kept: Kept = self._kept[features]
+        return kept
+
+    def _keys(self, timesteps: Sequence[int]) -> list[int]:
+        """What results are kept by: a connector that knows no timestep has one for all."""
+        if self.connector.timestep_aware:
+            return list(timesteps)
+        return [_ANY_TIMESTEP] * len(timesteps)
+
+    def __deepcopy__(self, memo: object) -> "ELLA":
+        """It rides in conditionings, which some packs deep-copy: the weights must not be."""
+        return self
 
 
 def load_ella(path: Path) -> ELLA:

@@ -78,6 +78,23 @@ def llm_path(name: str) -> Path:
     return path
 
 
+def file_identity(path: Path) -> str:
+    """Which files a model consists of, so that a replaced one is noticed.
+
+    Args:
+        path: a file, or a folder, of which the files in it count but no subfolders.
+
+    Returns:
+        Path, bytes and time of the last change of each file, a line each.
+    """
+    files = path.iterdir() if path.is_dir() else [path]
+    lines = []
+    for file in sorted(file for file in files if file.is_file() and file.name[0] != "."):
+        stat = file.stat()
+        lines.append(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+    return "\n".join(lines)
+
+
 def _llms() -> dict[str, Path]:
     """Name -> path of every folder with a config.json and of every GGUF file; the first wins."""
     found: dict[str, Path] = {}

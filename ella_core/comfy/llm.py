@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from comfy import model_management
@@ -11,15 +10,23 @@ from comfy.cli_args import args
 
 from ..config import TRAINED_TOKENS
 from ..errors import EllaError
+from ..text_encoders import (
+    QUANTIZATIONS,
+    EncodedPrompt,
+    TextEncoder,
+    check_text_encoder,
+    load_text_encoder,
+    weight_bytes,
+)
+from .cache import cache_key, feature_cache
+from .feedback import show_on_running_node
+from .folders import file_identity
 from .memory import Holder, WholeModelPatcher
-
-if TYPE_CHECKING:
-    from ..text_encoders import EncodedPrompt, TextEncoder
 
 logger = logging.getLogger("ella")
 
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-
+_COMPUTED_IN = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = (*_COMPUTED_IN, *QUANTIZATIONS)
 
 Parts = tuple[tuple[torch.Tensor, float], ...]
 
@@ -79,56 +86,88 @@ def _mix(*groups: tuple[Parts, float]) -> Parts:
 
 
 class LLM:
-    """ELLA_LLM: an LLM that ComfyUI can load and evict.
+    """ELLA_LLM: an LLM that ComfyUI can load and evict, read from the disk when it is needed.
 
     Attributes:
         name: its name in the dropdown.
-        patcher: how ComfyUI moves it between devices.
+        patcher: how ComfyUI moves it between devices, None until it is read.
     """
 
-    def __init__(self, name: str, encoder: "TextEncoder") -> None:
+    def __init__(self, name: str, path: Path, dtype: str) -> None:
+        """Look at the LLM's files, without reading its weights.
+
+        Args:
+            name: its name in the dropdown.
+            path: see `load_text_encoder`.
+            dtype: one of `DTYPES`, or "auto": fp16 on a GPU, fp32 on the CPU, unless ComfyUI was
+                started with a flag that sets the text encoders' dtype. The 8-bit ones compute in
+                what "auto" is.
+
+        Raises:
+            EllaError: see `check_text_encoder`.
+        """
+        self._quantization = dtype if dtype in QUANTIZATIONS else None
+        self._dtype = _COMPUTED_IN.get(dtype) or _auto_dtype()
+        check_text_encoder(path, self._quantization)
         self.name = name
-        self._encoder = encoder
+        self._path = path
+        self._identity = file_identity(path)
+        self._encoder: TextEncoder | None = None
+        self.patcher: WholeModelPatcher | None = None
         self._empty: dict[int, torch.Tensor] = {}  # by max_length
-        self.patcher = WholeModelPatcher(
-            Holder(encoder.model),
-            load_device=model_management.text_encoder_device(),
-            offload_device=model_management.text_encoder_offload_device(),
-        )
 
     def encode(self, text: str, max_length: int, chunked: bool = False) -> tuple[LLMEmbeds, str]:
-        """Read a prompt on the device that ComfyUI gives to text encoders.
+        """Read a prompt on the device that ComfyUI gives to text encoders, or find it in the cache.
 
         The arguments are those of `TextEncoder.encode`.
 
         Returns:
             The embeds, and a line for the user on how many tokens were read.
+
+        Raises:
+            EllaError: see `load_text_encoder` and `TextEncoder.encode`.
         """
-        model_management.load_models_gpu([self.patcher], force_full_load=True)
-        prompt = self._encoder.encode(text, max_length, chunked)
-        device = model_management.intermediate_device()
+        prompt = self._read(text, max_length, chunked)
         if max_length not in self._empty:
-            self._empty[max_length] = self._encoder.encode("", max_length).features.to(device)
+            self._empty[max_length] = self._read("", max_length).features
         summary = _summarise(prompt)
         if prompt.tokens > TRAINED_TOKENS or prompt.dropped:
             logger.warning("%s", summary)
-        features = prompt.features.to(device)
         empty = self._empty[max_length]
-        return LLMEmbeds(((features, 1.0),), ((empty, 1.0),), self.name), summary
+        return LLMEmbeds(((prompt.features, 1.0),), ((empty, 1.0),), self.name), summary
 
+    def _read(self, text: str, max_length: int, chunked: bool = False) -> EncodedPrompt:
+        """What `TextEncoder.encode` makes of `text`, on ComfyUI's intermediate device."""
+        asked = (text, max_length, chunked)
+        key = cache_key(self._identity, str(self._dtype), self._quantization, *asked)
+        prompt = feature_cache().get(key)
+        if prompt is None:
+            prompt = self._loaded().encode(*asked)
+            feature_cache().put(key, prompt)
+        return replace(prompt, features=prompt.features.to(model_management.intermediate_device()))
 
-def load_llm(name: str, path: Path, dtype: str) -> LLM:
-    """Open the LLM at `path` for ComfyUI.
-
-    Args:
-        name: its name in the dropdown.
-        path: see `load_text_encoder`.
-        dtype: a key of `DTYPES`, or "auto": fp16 on a GPU, fp32 on the CPU, unless ComfyUI was
-            started with a flag that sets the text encoders' dtype.
-    """
-    from ..text_encoders import load_text_encoder  # not at ComfyUI's start
-
-    return LLM(name, load_text_encoder(path, DTYPES.get(dtype) or _auto_dtype()))
+    def _loaded(self) -> TextEncoder:
+        """The LLM on the device that ComfyUI gives to text encoders."""
+        if self._encoder is None or self.patcher is None:
+            logger.info("loading the LLM %s", self.name)
+            show_on_running_node(f"loading the LLM {self.name} ...")
+            with torch.inference_mode(False):  # see WholeModelPatcher
+                encoder = load_text_encoder(self._path, self._dtype, self._quantization)
+            if file_identity(self._path) != self._identity:
+                raise EllaError(
+                    f"The files of the LLM {self.name} have changed since Load LLM (ELLA) looked "
+                    f"at them. Queue the prompt again."
+                )
+            self.patcher = WholeModelPatcher(
+                Holder(encoder.model),
+                load_device=model_management.text_encoder_device(),
+                offload_device=model_management.text_encoder_offload_device(),
+                size=weight_bytes(encoder.model),
+            )
+            self._encoder = encoder
+            model_management.throw_exception_if_processing_interrupted()
+        model_management.load_models_gpu([self.patcher], force_full_load=True)
+        return self._encoder
 
 
 def _auto_dtype() -> torch.dtype:
@@ -144,7 +183,7 @@ def _auto_dtype() -> torch.dtype:
     return torch.float16 if use_fp16 else torch.float32
 
 
-def _summarise(prompt: "EncodedPrompt") -> str:
+def _summarise(prompt: EncodedPrompt) -> str:
     count = f"{prompt.tokens:,} token{'' if prompt.tokens == 1 else 's'}"
     if prompt.chunks > 1:
         count += f" in {prompt.chunks:,} chunks of at most {prompt.chunk_length}"

@@ -20,8 +20,12 @@ class WholeModelPatcher(ModelPatcher):
 
     ComfyUI can leave some layers of a model in system memory only where they are its own layers;
     those of transformers must all lie on one device.
+
+    ComfyUI runs nodes in inference mode, but unloads on request outside it. torchao's weights
+    can't be moved in one mode after the other, so they are always moved outside.
     """
 
+    @torch.inference_mode(False)
     def partially_load(self, device_to: torch.device, *args: Any, **kwargs: Any) -> int:
         """Load all of it, whatever memory ComfyUI would like it to take."""
         loaded: int = super().partially_load(device_to, extra_memory=1e32)
@@ -30,6 +34,12 @@ class WholeModelPatcher(ModelPatcher):
     def partially_unload(self, *args: Any, **kwargs: Any) -> int:
         """Free nothing, upon which ComfyUI unloads the model whole."""
         return 0
+
+    @torch.inference_mode(False)
+    def detach(self, unpatch_all: bool = True) -> torch.nn.Module:
+        """Unload all of it."""
+        model: torch.nn.Module = super().detach(unpatch_all)
+        return model
 
 
 class SharedPatcher(ModelPatcher):

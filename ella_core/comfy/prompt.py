@@ -1,95 +1,109 @@
-"""One prompt inside a CONDITIONING: its tokens at any timestep, and what other nodes did to it."""
+"""A prompt inside a CONDITIONING: its tokens at any timestep, and what other nodes did to them."""
 
 import logging
-from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from comfy.conds import CONDRegular
-from comfy.model_management import load_models_gpu
+from comfy.model_management import intermediate_device, load_models_gpu
 
 from ..errors import EllaError
 from .connector import ELLA, check_features
+from .feedback import show_on_running_node
 from .llm import LLMEmbeds
 
 logger = logging.getLogger("ella")
 
 _PLACEHOLDER_TIMESTEP = 499
-_MAX_KEPT = 256  # results of one prompt: 196 kB each for the released connector
 
 
 class TimestepPrompt:
-    """One prompt whose tokens depend on the timestep. Keeps what it has computed.
+    """One prompt whose tokens depend on the timestep.
 
     Attributes:
         ella: the connector that makes them.
+        embeds: what it makes them of.
         placeholder: (1, N, W) tokens of a middle timestep, the CONDITIONING's own tensor. Other
             nodes see and edit this one, so it also tells what they did to it.
     """
 
-    def __init__(self, ella: ELLA, embeds: LLMEmbeds) -> None:
-        check_features(ella, embeds)
+    def __init__(self, ella: ELLA, embeds: LLMEmbeds, placeholder: torch.Tensor) -> None:
         self.ella = ella
-        self._embeds = embeds
-        self._kept: OrderedDict[int, torch.Tensor] = OrderedDict()
+        self.embeds = embeds
+        self.placeholder = TimestepTokens.of(placeholder, [self])
         self._warned = False
-        load_models_gpu([ella.patcher])
-        self.compute([_PLACEHOLDER_TIMESTEP], ella.patcher.load_device)
-        self.placeholder = self._kept[_PLACEHOLDER_TIMESTEP]
 
-    def has(self, timesteps: list[int]) -> bool:
-        """Whether the tokens of all `timesteps` are there."""
-        return self._kept.keys() >= set(self._keys(timesteps))
-
-    def compute(self, timesteps: list[int], device: torch.device) -> None:
-        """Compute on `device` and keep what is not there yet, in one pass."""
-        needed = dict.fromkeys(self._keys(timesteps))
-        missing = [t for t in needed if t not in self._kept]
-        for t, tokens in zip(missing, self.ella.tokens(self._embeds, missing, device), strict=True):
-            self._kept[t] = tokens[None].clone()  # a view would keep the whole pass alive
-        for t in needed:
-            self._kept.move_to_end(t)
-        while len(self._kept) > max(_MAX_KEPT, len(needed)):
-            self._kept.popitem(last=False)
-
-    def tokens(self, timesteps: list[int], device: torch.device) -> torch.Tensor:
-        """The prompt's tokens at `timesteps`, which `compute` has seen; one per sample.
-
-        Returns:
-            (1, N, W) float32 on `device` if all are the same, else (len(timesteps), N, W).
-        """
-        keys = self._keys(timesteps)
-        keys = keys[:1] if len(set(keys)) == 1 else keys
-        return torch.cat([self._kept[key] for key in keys]).to(device)
-
-    def _keys(self, timesteps: list[int]) -> list[int]:
-        """What results are kept by: a connector that knows no timestep has one for all."""
-        if self.ella.connector.timestep_aware:
-            return timesteps
-        return [_PLACEHOLDER_TIMESTEP] * len(timesteps)
+    def warn_of_change(self) -> None:
+        """Say once that another node changed these tokens."""
+        if self._warned:
+            return
+        self._warned = True
+        text = (
+            "A node between ELLA and the sampler changed the tokens of a conditioning "
+            "(Conditioning (Average) does). They are used as they are and no longer follow the "
+            "timestep. To average prompts, use ELLA Blend Embeds instead."
+        )
+        logger.warning("%s", text)
+        show_on_running_node(text)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TimestepPrompt":
         """Some packs deep-copy conditionings; nothing in here ever needs a second copy."""
         return self
 
-    def replace(self, static: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Put `tokens` where the placeholder stands in `static`, a cond's tensor (1, N', W)."""
-        placeholder, n = self.placeholder, self.placeholder.shape[1]
-        if static is placeholder:
-            return tokens
-        static = static.to(placeholder.device)
-        if torch.equal(static[:, :n], placeholder.expand(len(static), -1, -1)):
-            rest = static[:, n:].to(tokens)  # CLIP's, or what Conditioning (Concat) appended
-            batch = max(len(tokens), len(rest))
-            return torch.cat([t.expand(batch, -1, -1) for t in (tokens, rest)], dim=1)
-        if static.any() and not self._warned:  # not Conditioning Zero Out
-            self._warned = True
-            logger.warning(
-                "A node between ELLA and the sampler changed the tokens of a conditioning "
-                "(Conditioning (Average) does). They are used as they are and no longer follow "
-                "the timestep. To average prompts, use ELLA Blend Embeds instead."
-            )
-        return static.to(tokens)  # on one device, or ComfyUI would not batch it with the others
+
+def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds]) -> list[TimestepPrompt]:
+    """Prompts for conditionings; their placeholders take one pass through the connector.
+
+    Raises:
+        EllaError: the LLM is not the connector's.
+    """
+    for each in embeds:
+        check_features(ella, each)
+    if not all(ella.has(each, [_PLACEHOLDER_TIMESTEP]) for each in embeds):
+        load_models_gpu([ella.patcher])
+        ella.prepare(embeds, [_PLACEHOLDER_TIMESTEP], ella.patcher.load_device)
+    device = intermediate_device()
+    return [
+        TimestepPrompt(ella, each, ella.tokens(each, [_PLACEHOLDER_TIMESTEP], device))
+        for each in embeds
+    ]
+
+
+class TimestepTokens(torch.Tensor):
+    """The tensor of a CONDITIONING, which knows the prompts in it also when it is concatenated.
+
+    Conditioning (Concat) keeps the options of its first conditioning alone. Where ELLA comes
+    second, this tensor is the only thing of ours that is left.
+    """
+
+    prompts: tuple[TimestepPrompt, ...]
+
+    @classmethod
+    def of(cls, tokens: torch.Tensor, prompts: Iterable[TimestepPrompt]) -> "TimestepTokens":
+        """`tokens` with a note of the prompts that stand in it."""
+        noted = tokens.as_subclass(cls)
+        noted.prompts = tuple(dict.fromkeys(prompts))
+        return noted
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Every operation gives plain tensors, but a concatenation remembers its parts' prompts."""
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **(kwargs or {}))
+        if func not in (torch.cat, torch.concat, torch.concatenate):
+            return result
+        parts = args[0] if args else (kwargs or {})["tensors"]
+        return cls.of(result, (prompt for part in parts for prompt in prompts_in(part)))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TimestepTokens":
+        return TimestepTokens.of(self.clone(), self.prompts)
 
 
 class CONDTimestepPrompt(CONDRegular):
@@ -104,3 +118,48 @@ class CONDTimestepPrompt(CONDRegular):
             "Connect the MODEL output of ELLA Timestep Conditioning to the sampler's model input "
             "(LoRA and other model patches may come before or after)."
         )
+
+
+Places = dict[int, TimestepPrompt]  # where a prompt's tokens begin in a tensor -> the prompt
+
+
+def prompts_in(tokens: torch.Tensor) -> tuple[TimestepPrompt, ...]:
+    """The prompts that a tensor was made of, as far as it knows."""
+    return tokens.prompts if isinstance(tokens, TimestepTokens) else ()
+
+
+def find(tokens: torch.Tensor, prompts: Iterable[TimestepPrompt]) -> Places:
+    """Where in a cond's tensor (B, N', W) the placeholders of `prompts` stand unchanged."""
+    places: Places = {}
+    plain = tokens.as_subclass(torch.Tensor)
+    for prompt in prompts:
+        if tokens is prompt.placeholder:
+            return {0: prompt}
+        sought = prompt.placeholder.to(plain)
+        n = sought.shape[1]
+        begins = (plain[0, : max(0, plain.shape[1] - n + 1)] == sought[0, 0]).all(dim=-1)
+        for start in begins.nonzero().flatten().tolist():
+            if torch.equal(plain[:, start : start + n], sought.expand(len(plain), -1, -1)):
+                places[start] = prompt
+    return places
+
+
+def fill(
+    tokens: torch.Tensor, places: Places, timesteps: Sequence[int], device: torch.device
+) -> torch.Tensor:
+    """A cond's tensor (B, N', W) with the tokens of `timesteps` where `find` found prompts.
+
+    The rest (CLIP's tokens, what another node has changed) stays as it is.
+
+    Returns:
+        (1 or B or len(timesteps), N', W) float32 on `device`.
+    """
+    parts, end = [], 0
+    for start, prompt in sorted(places.items()):
+        parts += [tokens[:, end:start], prompt.ella.tokens(prompt.embeds, timesteps, device)]
+        end = start + prompt.placeholder.shape[1]
+    parts = [part.to(device, torch.float32) for part in (*parts, tokens[:, end:]) if part.shape[1]]
+    if len(parts) == 1:
+        return parts[0]
+    batch = max(map(len, parts))
+    return torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)

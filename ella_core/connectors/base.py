@@ -24,27 +24,46 @@ class Connector(nn.Module, ABC):
         llm_dim: width of the features it takes.
         width: width of the tokens it makes.
         timestep_aware: whether the tokens depend on the timestep.
+        num_tokens: how many tokens it makes of any prompt; None for as many as the prompt has.
     """
 
     llm_dim: int
     width: int
     timestep_aware: bool
+    num_tokens: int | None
 
     @abstractmethod
-    def forward(self, llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        llm_features: torch.Tensor,
+        timestep: torch.Tensor,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Make the tokens for each prompt at its timestep.
 
+        The batch dimensions B of the arguments are broadcast: features (P, 1, L, D) and timesteps
+        (T,) make every prompt's tokens at every timestep in one pass.
+
         Args:
-            llm_features: (B, L, llm_dim) last hidden state, in the dtype to compute in.
-            timestep: (B,) DDPM timesteps, 0-999. Either batch may be 1: it is broadcast.
+            llm_features: (*B, L, llm_dim) last hidden state, in the dtype to compute in.
+            timestep: (*B) DDPM timesteps, 0-999.
+            mask: (*B, L) bool, False where a shorter prompt was filled up; None where none was.
 
         Returns:
-            (B, N, width) in the dtype of `llm_features`.
+            (*B, N, width) in the dtype of `llm_features`.
         """
 
     @abstractmethod
     def reset_parameters(self) -> None:
         """Draw initial weights for training from scratch."""
+
+
+def batch_shape(llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Size:
+    """The batch dimensions *B that features (*B, L, D) and timesteps (*B) have together."""
+    shape: torch.Size = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        llm_features.shape[:-2], timestep.shape
+    )
+    return shape
 
 
 def reset_layers(module: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Perceiver block: latents attend to themselves and to the text, then pass through an MLP.
 
-Shapes: B batch, N latents, L LLM tokens, W width, T width of the timestep embedding, H heads.
+Shapes: B any batch dimensions, N latents, L LLM tokens, W width, T width of the timestep
+embedding, H heads.
 """
 
 from typing import Any
@@ -24,11 +25,12 @@ class AdaLN(nn.Module):
     def forward(
         self, x_BNW: torch.Tensor, act_BT: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the normalised (B, N, W) and the gate (B, 1, W), None without one.
+        """Return the normalised (*B, N, W) and the gate (*B, 1, W), None without one.
 
         `act_BT` is SiLU(timestep embedding): the same for all layers, so computed once outside.
         """
-        shift, scale, *gate = self.linear(act_BT)[:, None].chunk(3 if self.gated else 2, dim=-1)
+        modulation = self.linear(act_BT)[..., None, :]
+        shift, scale, *gate = modulation.chunk(3 if self.gated else 2, dim=-1)
         normed = F.layer_norm(x_BNW, x_BNW.shape[-1:], eps=1e-6) * (1 + scale) + shift
         return normed, gate[0] if self.gated else None
 
@@ -44,14 +46,21 @@ class Attention(nn.Module):
         self.to_v = operations.Linear(width, width)
         self.out_proj = operations.Linear(width, width)
 
-    def forward(self, q_BNW: torch.Tensor, kv_BLW: torch.Tensor) -> torch.Tensor:
-        def split(x: torch.Tensor) -> torch.Tensor:  # (B, N, W) -> (B, H, N, W / H)
-            return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+    def forward(
+        self, q_BNW: torch.Tensor, kv_BLW: torch.Tensor, attended: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """`attended` is (B', L) bool for B' = all of B, None where everything is."""
+
+        def split(x: torch.Tensor) -> torch.Tensor:  # (*B, N, W) -> (B', H, N, W / H)
+            return x.view(-1, x.shape[-2], self.heads, x.shape[-1] // self.heads).transpose(1, 2)
 
         mixed = F.scaled_dot_product_attention(
-            split(self.to_q(q_BNW)), split(self.to_k(kv_BLW)), split(self.to_v(kv_BLW))
+            split(self.to_q(q_BNW)),
+            split(self.to_k(kv_BLW)),
+            split(self.to_v(kv_BLW)),
+            attn_mask=None if attended is None else attended[:, None, None],
         )
-        out: torch.Tensor = self.out_proj(mixed.transpose(1, 2).flatten(-2))
+        out: torch.Tensor = self.out_proj(mixed.transpose(1, 2).reshape(q_BNW.shape))
         return out
 
 
@@ -81,12 +90,17 @@ class PerceiverBlock(nn.Module):
         self.ln_ff = _norm(width, time, operations, gated=True)
 
     def forward(
-        self, latents_BNW: torch.Tensor, text_BLW: torch.Tensor, act_BT: torch.Tensor | None
+        self,
+        latents_BNW: torch.Tensor,
+        text_BLW: torch.Tensor,
+        act_BT: torch.Tensor | None,
+        attended: torch.Tensor | None = None,
     ) -> torch.Tensor:
         q_BNW, gate = _normalise(self.ln_1, latents_BNW, act_BT)
         text_BLW, _ = _normalise(self.ln_2, text_BLW, act_BT)
-        kv_BLW = torch.cat([q_BNW, text_BLW.expand(len(q_BNW), -1, -1)], dim=1)
-        mixed = self.attn(q_BNW, kv_BLW)
+        text_BLW = text_BLW.expand(*q_BNW.shape[:-2], *text_BLW.shape[-2:])
+        kv_BLW = torch.cat([q_BNW, text_BLW], dim=-2)
+        mixed = self.attn(q_BNW, kv_BLW, attended)
         latents_BNW = latents_BNW + (mixed if gate is None else gate * mixed)
         hidden, gate = _normalise(self.ln_ff, latents_BNW, act_BT)
         hidden = self.mlp(hidden)

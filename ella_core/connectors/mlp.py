@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ..config import MLPConfig
-from .base import Connector, Operations, reset_layers
+from .base import Connector, Operations, batch_shape, reset_layers
 
 
 class MLPConnector(Connector):
@@ -13,14 +13,19 @@ class MLPConnector(Connector):
     def __init__(self, config: MLPConfig, operations: Operations) -> None:
         super().__init__()
         self.llm_dim, self.width = config.llm_dim, config.width
-        self.timestep_aware = False
+        self.timestep_aware, self.num_tokens = False, None
         self.proj_in = operations.Linear(config.llm_dim, config.width)
         self.proj_out = operations.Linear(config.width, config.width)
 
-    def forward(self, llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """See `Connector.forward`; N is the number of LLM tokens L."""
+    def forward(
+        self,
+        llm_features: torch.Tensor,
+        timestep: torch.Tensor,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See `Connector.forward`; N is L, and each token depends on itself alone."""
         tokens: torch.Tensor = self.proj_out(F.gelu(self.proj_in(llm_features)))
-        return tokens.expand(max(len(tokens), len(timestep)), -1, -1)
+        return tokens.expand(*batch_shape(tokens, timestep), *tokens.shape[-2:])
 
     def reset_parameters(self) -> None:
         """Torch's default for linear layers."""

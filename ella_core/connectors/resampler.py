@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..config import ResamplerConfig
-from .base import Connector, Operations, reset_layers
+from .base import Connector, Operations, batch_shape, reset_layers
 from .blocks import AdaLN, Attention, PerceiverBlock
 from .timestep import TimestepEmbedding
 
@@ -23,7 +23,7 @@ class Resampler(Connector):
     def __init__(self, config: ResamplerConfig, operations: Operations) -> None:
         super().__init__()
         self.llm_dim, self.width = config.llm_dim, config.width
-        self.timestep_aware = config.time is not None
+        self.timestep_aware, self.num_tokens = config.time is not None, config.num_latents
         self.time_embedding: TimestepEmbedding | None = None
         if config.time is not None:
             self.time_embedding = TimestepEmbedding(config.time, operations)
@@ -34,7 +34,12 @@ class Resampler(Connector):
             PerceiverBlock(config, operations) for _ in range(config.layers)
         )
 
-    def forward(self, llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        llm_features: torch.Tensor,
+        timestep: torch.Tensor,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """See `Connector.forward`; N is `config.num_latents`."""
         text_BLW = self.proj_in(llm_features)
         # A host may keep the weights elsewhere or in another dtype: its layers follow their
@@ -43,10 +48,12 @@ class Resampler(Connector):
         act_BT = None
         if self.time_embedding is not None:
             act_BT = F.silu(self.time_embedding(timestep, text_BLW.dtype))
-            latents_BNW = latents_BNW + self.time_aware_linear(act_BT)[:, None]
-        latents_BNW = latents_BNW.expand(max(len(text_BLW), len(timestep)), -1, -1)
+            latents_BNW = latents_BNW + self.time_aware_linear(act_BT)[..., None, :]
+        batch = batch_shape(text_BLW, timestep)
+        latents_BNW = latents_BNW.expand(*batch, *latents_BNW.shape[-2:])
+        attended = None if mask is None else _beside_latents(mask, latents_BNW)
         for block in self.perceiver_blocks:
-            latents_BNW = block(latents_BNW, text_BLW, act_BT)
+            latents_BNW = block(latents_BNW, text_BLW, act_BT, attended)
         return latents_BNW
 
     def reset_parameters(self) -> None:
@@ -63,6 +70,13 @@ class Resampler(Connector):
                 nn.init.zeros_(module.linear.bias)
             elif isinstance(module, Attention):
                 _reset_attention(module, self.width)
+
+
+def _beside_latents(mask_BL: torch.Tensor, latents_BNW: torch.Tensor) -> torch.Tensor:
+    """(B', N + L) bool, B' = all of B: all latents are attended, of the text what the mask says."""
+    *batch, N, _ = latents_BNW.shape
+    mask_BL = mask_BL.expand(*batch, -1)
+    return torch.cat([mask_BL.new_ones(*batch, N), mask_BL], dim=-1).flatten(0, -2)
 
 
 def _reset_attention(attention: Attention, width: int) -> None:

@@ -1,6 +1,14 @@
 """LLMs as text encoders: a prompt in, the last hidden state out."""
 
 from .encoder import EncodedPrompt, TextEncoder
-from .loading import load_text_encoder
+from .loading import check_text_encoder, load_text_encoder
+from .quantize import QUANTIZATIONS, weight_bytes
 
-__all__ = ["EncodedPrompt", "TextEncoder", "load_text_encoder"]
+__all__ = [
+    "QUANTIZATIONS",
+    "EncodedPrompt",
+    "TextEncoder",
+    "check_text_encoder",
+    "load_text_encoder",
+    "weight_bytes",
+]

@@ -1,25 +1,50 @@
 """Opening an LLM: a folder in Hugging Face layout, or a GGUF file. Nothing is ever downloaded."""
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from ..errors import EllaError
 from .encoder import TextEncoder
+from .quantize import quantize, require_torchao
 from .tokens import SpecialTokens
 
 # transformers is imported inside the functions: it takes seconds, and a host that only lists the
 # nodes should not pay for it.
 
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json")
-_WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+_WEIGHTS, _WEIGHTS_INDEX = _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
-def load_text_encoder(path: Path, dtype: torch.dtype) -> TextEncoder:
+def check_text_encoder(path: Path, quantization: str | None = None) -> None:
+    """Find most of what is wrong with an LLM's files in no time, without transformers.
+
+    Of the weights only the headers are read; they tell how long a file has to be.
+
+    Args:
+        path: see `load_text_encoder`.
+        quantization: see `load_text_encoder`.
+
+    Raises:
+        EllaError: a file is missing, cut short or of another kind, or a package is missing.
+    """
+    if quantization:
+        require_torchao()
+    if _is_gguf(path):
+        _check_gguf(path)
+    else:
+        _check_folder(path)
+
+
+def load_text_encoder(
+    path: Path, dtype: torch.dtype, quantization: str | None = None
+) -> TextEncoder:
     """Open the LLM at `path` on the CPU.
 
     T5 and its relatives give their encoder, decoder-only LLMs their last hidden state.
@@ -27,22 +52,53 @@ def load_text_encoder(path: Path, dtype: torch.dtype) -> TextEncoder:
     Args:
         path: folder with config.json, safetensors weights and tokenizer, or a `.gguf` file.
         dtype: dtype of the weights and of the computation.
+        quantization: None, or one of `QUANTIZATIONS`: how the weights of Linear layers are
+            stored instead.
 
     Raises:
         EllaError: something is missing or damaged, or this is not a usable LLM.
     """
-    is_gguf = path.suffix.lower() == ".gguf"
-    encoder = _load_gguf(path, dtype) if is_gguf else _load_folder(path, dtype)
+    check_text_encoder(path, quantization)
+    encoder = _load_gguf(path, dtype) if _is_gguf(path) else _load_folder(path, dtype)
     encoder.model.eval().requires_grad_(False)
+    if quantization:
+        quantize(encoder.model, quantization)
     return encoder
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == ".gguf"
+
+
+def _check_folder(path: Path) -> None:
+    _require(path, ("config.json",), "configuration")
+    _require(path, _WEIGHT_FILES, "weights in safetensors format")
+    _require(path, _TOKENIZER_FILES, "tokenizer")
+    with _naming(path):
+        names = {_WEIGHTS}
+        if not (path / _WEIGHTS).is_file():
+            index = json.loads((path / _WEIGHTS_INDEX).read_text(encoding="utf-8"))
+            names = set(index["weight_map"].values())
+        for name in sorted(names):
+            with safe_open(path / name, framework="pt"):
+                pass  # opening it compares the file's length with its header
+
+
+def _check_gguf(path: Path) -> None:
+    if not all(map(importlib.util.find_spec, ("gguf", "accelerate"))):
+        raise EllaError(
+            f"{path.name} is a GGUF file, and the Python packages that read them are missing. "
+            f"Install it into ComfyUI's Python with: pip install gguf accelerate"
+        )
+    with _naming(path), path.open("rb") as file:
+        magic = file.read(4)
+        if magic != b"GGUF":
+            raise EllaError(f"it begins with {magic!r}, a GGUF file with b'GGUF'")
 
 
 def _load_folder(path: Path, dtype: torch.dtype) -> TextEncoder:
     from transformers import AutoConfig, AutoTokenizer
 
-    _require(path, ("config.json",), "configuration")
-    _require(path, _WEIGHT_FILES, "weights in safetensors format")
-    _require(path, _TOKENIZER_FILES, "tokenizer")
     with _naming(path):
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
@@ -51,18 +107,9 @@ def _load_folder(path: Path, dtype: torch.dtype) -> TextEncoder:
 
 
 def _load_gguf(path: Path, dtype: torch.dtype) -> TextEncoder:
-    if not all(map(importlib.util.find_spec, ("gguf", "accelerate"))):
-        raise EllaError(
-            f"{path.name} is a GGUF file, and the Python packages that read them are missing. "
-            f"Install it into ComfyUI's Python with: pip install gguf accelerate"
-        )
     from transformers import AutoConfig, AutoTokenizer
 
-    with path.open("rb") as file:
-        magic = file.read(4)
     with _naming(path):
-        if magic != b"GGUF":
-            raise EllaError(f"it begins with {magic!r}, a GGUF file with b'GGUF'")
         special = _gguf_special_tokens(path)
         source = {"gguf_file": path.name, "local_files_only": True}
         config = AutoConfig.from_pretrained(path.parent, **source)

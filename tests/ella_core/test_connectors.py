@@ -80,6 +80,24 @@ def test_a_batch_of_one_is_broadcast(time):
     assert time is None or not torch.allclose(many_timesteps[0], many_timesteps[2])
 
 
+@pytest.mark.parametrize("time", [None, TimeConfig(32, 64), TimeConfig(32, 64, gated=True)])
+def test_prompts_of_different_length_at_several_timesteps_in_one_pass(time):
+    """Each as if it were alone, whatever the shorter ones were filled up with."""
+    config = ResamplerConfig(llm_dim=48, width=64, layers=2, num_latents=8, time=time)
+    connector = random_connector(config)
+    prompts, timesteps = [torch.randn(n, 48) for n in (1, 9, 5)], torch.tensor([0, 500, 999, 3])
+    features, mask = torch.full((3, 1, 9, 48), 7.0), torch.zeros(3, 1, 9, dtype=torch.bool)
+    for i, prompt in enumerate(prompts):
+        features[i, 0, : len(prompt)], mask[i, 0, : len(prompt)] = prompt, True
+    together = connector(features, timesteps, mask)
+    assert together.shape == (3, 4, 8, 64)
+    for i, prompt in enumerate(prompts):
+        alone = connector(prompt[None], timesteps)
+        torch.testing.assert_close(together[i], alone, rtol=1e-4, atol=1e-5)
+    unmasked = connector(features, timesteps)
+    assert not torch.allclose(together[0], unmasked[0], rtol=1e-2)
+
+
 def test_mlp_keeps_the_number_of_tokens():
     connector = random_connector(MLPConfig(llm_dim=48, width=64))
     assert connector(torch.randn(1, 13, 48), torch.tensor([7])).shape == (1, 13, 64)

@@ -65,7 +65,8 @@ def test_blend(host, factor):
 
 def test_a_strength_of_one_changes_nothing_by_a_bit(host):
     graph = EllaGraph("A red cat.", "blurry")
-    same = conditioning(graph, "A red cat.", strength=1.0)
+    positive = graph.nodes[graph.conditioning.id]["inputs"]["positive"]
+    same = graph.add("ELLAConditioning", ella=graph.ella, embeds=positive, strength=1.0)
     saved = [graph.save(graph.sample(record=False, positive=p)).id for p in
              (graph.conditioning[1], same)]  # fmt: skip
     result = host.run(graph)

@@ -96,7 +96,7 @@ def test_defaults(infos):
     long_prompt = infos["ELLATextEncode"]["input"]["optional"]["long_prompt"][1]
     assert (long_prompt["options"], long_prompt["default"]) == (["whole", "chunk"], "whole")
     dtype = infos["ELLALoadLLM"]["input"]["required"]["dtype"][1]
-    assert dtype["options"] == ["auto", "fp16", "bf16", "fp32"]
+    assert dtype["options"] == ["auto", "fp16", "bf16", "fp32", "fp8", "int8"]
     assert dtype["default"] == "auto"
 
 

@@ -93,6 +93,30 @@ class RecordControl:
         return (conditioning,)
 
 
+class CountPasses:
+    """Writes the timesteps and the number of prompts of each pass through a connector."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "count"
+    RETURN_TYPES = ("ELLA",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"ella": ("ELLA",), "name": ("STRING", {})}}
+
+    def count(self, ella, name):
+        folder = Path(folder_paths.get_output_directory()) / name
+        folder.mkdir()
+
+        def hook(module, inputs):
+            features, timesteps = inputs[:2]
+            record = {"prompts": torch.tensor(len(features)), "timesteps": timesteps.cpu()}
+            save_file(record, folder / f"{len(list(folder.iterdir())):04}.safetensors")
+
+        ella.connector.register_forward_pre_hook(hook)
+        return (ella,)
+
+
 class PlainConditioning:
     """A fixed CONDITIONING of 77 tokens that is none of ELLA's, in place of CLIP's."""
 
@@ -182,6 +206,7 @@ NODE_CLASS_MAPPINGS = {
     "TestRecordUNet": RecordUNet,
     "TestRecordControl": RecordControl,
     "TestSigmaPerSample": SigmaPerSample,
+    "TestCountPasses": CountPasses,
     "TestPlainConditioning": PlainConditioning,
     "TestModelWithoutWeights": ModelWithoutWeights,
 }

@@ -1,0 +1,197 @@
+"""What ELLA costs in sampling: the same run without it, with it, and with it done naively.
+
+python benchmarks/sampling.py [--sizes 256 384] [--steps 20] [--rounds 5] [--plot FILE.png]
+
+In one process, runs of four kinds take turns, and the median of each kind is compared:
+
+    static     a fixed conditioning of 64 tokens, no ELLA
+    first      ELLA, with prompts that it has not seen
+    new seed   ELLA, with the prompts and the schedule of the run before
+    naive      the connector asked at each model call, for each prompt by itself
+
+The U-Net has Stable Diffusion 1.5's architecture and the connector the released one's, both with
+random weights: the time does not depend on the weights. The LLM is no part of this.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from bootstrap import reexec_in_environment
+
+SD15 = {
+    "channel_mult": [1, 2, 4, 4],
+    "num_res_blocks": [2, 2, 2, 2],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+}
+KINDS = ("static", "first", "new seed", "naive")
+LENGTHS = (60, 1)  # LLM tokens of a prompt of three sentences and of an empty negative
+
+
+class Runs:
+    """The four kinds of runs on one U-Net and one connector."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        import torch
+
+        import tiny_models
+
+        tiny_models.import_host(cpu=not torch.cuda.is_available())
+        import comfy.sd
+
+        from ella_core.comfy.conditioning import make_pair, patch_model
+        from ella_core.comfy.connector import load_ella
+        from ella_core.config import ResamplerConfig
+
+        tiny_models.draw_checkpoint(folder / "sd15.safetensors", dtype=torch.float16, **SD15)
+        tiny_models.draw_connector(
+            folder / "tsc.safetensors", ResamplerConfig(), dtype=torch.float16
+        )
+        loaded = comfy.sd.load_checkpoint_guess_config(
+            str(folder / "sd15.safetensors"), output_vae=False, output_clip=False
+        )
+        self._steps, self._model = steps, loaded[0]
+        self._ella = load_ella(folder / "tsc.safetensors")
+        self._make_pair, self._patched = make_pair, patch_model(self._model)
+        self._naive = naive(self._model, self._ella)
+        self._pair: Any = None
+        self._seed = 0
+
+    def time(self, kind: str, size: int) -> float:
+        """Seconds that one run takes."""
+        import comfy.sample
+        import torch
+        from comfy.model_management import get_torch_device
+
+        model = {"static": self._model, "naive": self._naive}.get(kind, self._patched)
+        self._seed += 1
+        latent = torch.zeros(1, 4, size // 8, size // 8)
+        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(self._seed))
+        with torch.inference_mode():
+            embeds = tuple(map(_random_embeds, LENGTHS))
+            _synchronise(get_torch_device())
+            start = time.perf_counter()
+            if kind == "first" or self._pair is None:
+                self._pair = self._make_pair(self._ella, embeds, (None, None))
+            positive, negative = self._pair if kind != "static" else _frozen(self._pair)
+            settings = (self._steps, 7.0, "euler", "karras", positive, negative, latent)
+            comfy.sample.sample(model, noise, *settings, seed=self._seed, disable_pbar=True)
+            _synchronise(get_torch_device())
+        return time.perf_counter() - start
+
+
+def _random_embeds(length: int) -> Any:
+    import torch
+
+    from ella_core.comfy.llm import LLMEmbeds
+
+    part = ((torch.randn(1, length, 2048), 1.0),)
+    return LLMEmbeds(part, part, "random")
+
+
+def _frozen(pair: Any) -> list[Any]:
+    """The same tokens as conditionings that are none of ELLA's."""
+    import torch
+
+    return [[[tokens.as_subclass(torch.Tensor), {}]] for ((tokens, _),) in pair]
+
+
+def naive(model: Any, ella: Any) -> Any:
+    """A clone of MODEL that asks the connector at each call, for each prompt by itself."""
+    import torch
+    from comfy.conds import CONDCrossAttn
+    from comfy.patcher_extension import WrappersMP
+
+    def wrapper(
+        executor: Callable[..., Any],
+        unet: Any,
+        conds: list[Any],
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        options: Any,
+    ) -> Any:
+        timestep = unet.model_sampling.timestep(sigma)[:1]
+        changed = []
+        for (cond,) in conds:
+            model_conds = dict(cond["model_conds"])
+            ((features, _),) = model_conds.pop("ella").cond.embeds.parts
+            tokens = ella.connector(features.to(x.device, torch.float32), timestep)
+            changed.append([{**cond, "model_conds": {"c_crossattn": CONDCrossAttn(tokens)}}])
+        return executor(unet, changed, x, sigma, options)
+
+    clone = model.clone()
+    clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "naive", wrapper)
+    return clone
+
+
+def _synchronise(device: Any) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def plot(shares: dict[int, dict[str, float]], where: str, file: Path) -> None:
+    """Bars of the share of time that ELLA takes, per image size."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for i, kind in enumerate(KINDS[1:]):
+        places = [j + 0.27 * (i - 1) for j in range(len(shares))]
+        bars = axes.bar(places, [max(0.0, s[kind]) for s in shares.values()], 0.25, label=kind)
+        axes.bar_label(bars, [f"{s[kind]:.1f}" for s in shares.values()], fontsize=8)
+    axes.set_xticks(range(len(shares)), [f"{size} x {size}" for size in shares])
+    axes.set_ylabel("% of the run's time")
+    axes.set_title(f"Time that ELLA takes ({where})", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    """Run, and print a Markdown table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 384])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    reexec_in_environment()
+    import torch
+
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    where += f", {arguments.steps} steps"
+    print(f"{where}, median of {arguments.rounds}\n")
+    print("| size | first / static | new seed / static | naive / static | extra: first / naive |")
+    print("|---|---|---|---|---|")
+    shares = {}
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Runs(Path(folder), arguments.steps)
+        for size in arguments.sizes:
+            for kind in KINDS:  # once unmeasured
+                runs.time(kind, size)
+            times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+            for _ in range(arguments.rounds):
+                for kind in KINDS:
+                    times[kind].append(runs.time(kind, size))
+            median = {kind: statistics.median(seconds) for kind, seconds in times.items()}
+            first, again, slow = (median[kind] / median["static"] for kind in KINDS[1:])
+            extra = (first - 1) / (slow - 1)
+            print(f"| {size} | {first:.3f} | {again:.3f} | {slow:.3f} | {extra:.2f} |", flush=True)
+            shares[size] = {k: 100 * (1 - median["static"] / median[k]) for k in KINDS[1:]}
+    if arguments.plot:
+        plot(shares, where, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What a connector in ComfyUI keeps, and for how long."""
+
+import gc
+
+import pytest
+import torch
+
+import tiny_models
+from ella_core.checkpoint import save_connector
+from ella_core.config import MLPConfig, ResamplerConfig, TimeConfig
+from ella_core.connectors import build_connector
+
+CPU = torch.device("cpu")
+TSC = ResamplerConfig(llm_dim=48, width=64, layers=1, num_latents=8, time=TimeConfig(32, 40))
+
+
+@pytest.fixture
+def make(tmp_path):
+    tiny_models.import_host()
+    from ella_core.comfy.connector import load_ella
+
+    def make(config):
+        torch.manual_seed(0)
+        connector = build_connector(config)
+        connector.reset_parameters()
+        save_connector(connector, config, tmp_path / "x.safetensors")
+        return load_ella(tmp_path / "x.safetensors")
+
+    return make
+
+
+def embeds(length):
+    from ella_core.comfy.llm import LLMEmbeds
+
+    part = ((torch.randn(1, length, 48), 1.0),)
+    return LLMEmbeds(part, part, "llm")
+
+
+def test_prompts_prepared_together_have_the_tokens_that_each_has_alone(make):
+    ella, prompts = make(TSC), [embeds(n) for n in (3, 11, 1)]
+    ella.prepare(prompts, [999, 500, 0], CPU)
+    for prompt in prompts:
+        ((features, _),) = prompt.parts
+        alone = ella.connector(features, torch.tensor([999, 500, 0]))
+        found = ella.tokens(prompt, [999, 500, 0], CPU)
+        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_an_mlp_gives_each_prompt_as_many_tokens_as_it_has(make):
+    tiny = MLPConfig(llm_dim=48, width=64)
+    ella, prompts = make(tiny), [embeds(3), embeds(11)]
+    ella.prepare(prompts, [999, 500], CPU)
+    for prompt, length in zip(prompts, (3, 11), strict=True):
+        ((features, _),) = prompt.parts
+        found = ella.tokens(prompt, [7], CPU)
+        assert found.shape == (1, length, 64)
+        torch.testing.assert_close(found, ella.connector(features, torch.tensor([7])))
+
+
+def test_what_is_kept_is_bounded_and_never_lacks_what_is_asked_for(make):
+    ella, prompt = make(TSC), embeds(3)
+    ((features, _),) = prompt.parts
+    ella.prepare([prompt], range(250), CPU)
+    wanted = [0, *range(300, 320)]  # 0 is the oldest of those kept
+    ella.prepare([prompt], wanted, CPU)
+    assert ella.has(prompt, wanted)
+    assert len(ella._of(features)) == 256
+    assert not ella.has(prompt, [1])
+    ella.prepare([prompt], range(400), CPU)  # a schedule longer than the bound is kept whole
+    assert ella.has(prompt, range(400))
+
+
+def test_a_long_schedule_is_computed_in_several_passes(make):
+    ella, prompts, passes = make(TSC), [embeds(2000), embeds(1)], []
+    ella.connector.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[1])))
+    ella.prepare(prompts, range(30), CPU)
+    assert sum(passes) == 30
+    assert max(passes) == 3  # 2 prompts x 3 timesteps x 2064 rows stay below 16k
+    ((features, _),) = prompts[0].parts
+    alone = ella.connector(features, torch.tensor([29]))
+    torch.testing.assert_close(ella.tokens(prompts[0], [29], CPU), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_kept_goes_with_the_prompt(make):
+    ella, gone, stays = make(TSC), embeds(3), embeds(3)
+    ella.prepare([gone, stays], [1, 2], CPU)
+    assert len(ella._kept) == 2
+    del gone
+    gc.collect()
+    assert len(ella._kept) == 1
+    assert ella.has(stays, [1, 2])

@@ -1,0 +1,41 @@
+"""What the server holds in memory, for tests that ask; and less memory for models, on request."""
+
+import gc
+import os
+from collections import Counter
+
+from aiohttp import web
+from comfy import model_management
+from server import PromptServer
+
+PACK = "ELLA-Nodes"
+
+
+def leaves(value):
+    """Number of values in nested dicts and lists."""
+    if isinstance(value, dict):
+        return sum(map(leaves, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(leaves, value))
+    return 1
+
+
+@PromptServer.instance.routes.get("/ella_test/state")
+async def state(_request):
+    gc.collect()
+    objects = gc.get_objects()
+    ours = Counter(type(o).__name__ for o in objects if PACK in type(o).__module__)
+    models = [type(m.model.model).__name__ for m in model_management.current_loaded_models]
+    patchers = [o for o in objects if hasattr(type(o), "model_patches_to")]
+    largest = max((leaves(p.model_options) for p in patchers), default=0)
+    return web.json_response({"ours": ours, "loaded": models, "largest_options": largest})
+
+
+budget = os.environ.get("ELLA_TEST_BUDGET")  # in bytes, for the weights of each model
+if budget:
+    more_vram = model_management.LoadedModel.model_use_more_vram
+
+    def model_use_more_vram(self, extra_memory, **kwargs):
+        return more_vram(self, min(extra_memory, float(budget)), **kwargs)
+
+    model_management.LoadedModel.model_use_more_vram = model_use_more_vram

@@ -1,0 +1,166 @@
+"""The cache of encoded prompts in a real ComfyUI: across restarts, files replaced, no disk."""
+
+import os
+import shutil
+import threading
+from contextlib import contextmanager
+
+import pytest
+import requests
+import torch
+
+from comfyui import Server
+from support.host import LLM_DIM, EllaGraph, Host, relative_error
+from support.models import write_t5, write_tsc
+from tiny_models import draw_checkpoint
+
+LLM = "t5"
+LOADING = "loading the LLM t5"
+PROMPT = "A violet owl reads a newspaper on a wooden bench."
+
+
+@pytest.fixture
+def base(tmp_path):
+    models = tmp_path / "models"
+    draw_checkpoint(models / "checkpoints/sd15.safetensors")
+    write_t5(models / "text_encoders" / LLM, width=LLM_DIM)
+    write_tsc(models / "ella/tsc.safetensors", layers=2, llm_dim=LLM_DIM)
+    return tmp_path
+
+
+@contextmanager
+def comfyui(base):
+    with Server(base, ["--cpu"]) as server:
+        yield Host(server, {})
+
+
+def features(base):
+    return base / "user/__ella/features"
+
+
+def sample(host, positive=PROMPT, dtype="fp32"):
+    """The latent of a run, and the lines that its nodes showed."""
+    graph = EllaGraph(positive, "", llm=LLM)
+    graph.nodes[graph.llm.id]["inputs"]["dtype"] = dtype
+    saved = graph.save(graph.sample(record=False, steps=2))
+    result = host.run(graph)
+    assert result.error is None, result.error
+    return host.latent(result, saved.id), sorted(result.texts.values())
+
+
+def replace_file(file, content):
+    """Other content of the same size under the same time of change."""
+    stat = file.stat()
+    assert len(content) == stat.st_size
+    file.write_bytes(content)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def clear(host):
+    response = requests.post(f"{host.server.address}/ella/cache/clear", timeout=60)
+    response.raise_for_status()
+    return response.json()
+
+
+def test_after_a_restart_prompts_need_no_llm(base):
+    with comfyui(base) as host:
+        first, shown = sample(host)
+        assert LOADING in host.server.log.read_text()
+    entries = list(features(base).glob("*.safetensors"))
+    assert len(entries) == 2  # the prompt and the empty one
+    assert not any(PROMPT.encode() in file.read_bytes() for file in entries)
+    weights = base / "models/text_encoders" / LLM / "model.safetensors"
+    content = weights.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    replace_file(weights, content[:header] + b"\xff" * (len(content) - header))  # all NaN
+    with comfyui(base) as host:
+        again, shown_again = sample(host)
+        assert LOADING not in host.server.log.read_text()
+        assert torch.equal(first, again)
+        assert shown == shown_again != []
+        sizes = sum(file.stat().st_size for file in entries)
+        assert clear(host) == {"entries": 2, "bytes": sizes}
+        assert list(features(base).iterdir()) == []
+        # Without the cache the spoilt weights are read, so that they would have been noticed.
+        requests.post(f"{host.server.address}/free", json={"free_memory": True}, timeout=60)
+        spoilt, _ = sample(host)
+        assert LOADING in host.server.log.read_text()
+        assert not torch.equal(first, spoilt)
+
+
+def test_replaced_files_are_read_again(base):
+    """Of the LLM and of the connector, without a restart; and back again from the cache."""
+    llm = base / "models/text_encoders" / LLM
+    connector = base / "models/ella/tsc.safetensors"
+    shutil.copytree(llm, base / "llm before")
+    shutil.copy2(connector, base / "connector before")
+    with comfyui(base) as host:
+        first, _ = sample(host)
+        write_t5(llm, width=LLM_DIM, seed=1)
+        other_llm, _ = sample(host)
+        assert relative_error(other_llm, first) > 1e-3
+        shutil.copytree(base / "llm before", llm, dirs_exist_ok=True)
+        loads = host.server.log.read_text().count(LOADING)
+        back, _ = sample(host)
+        assert torch.equal(back, first)
+        assert host.server.log.read_text().count(LOADING) == loads == 2
+        write_tsc(connector, layers=1, llm_dim=LLM_DIM)
+        other_connector, _ = sample(host)
+        assert relative_error(other_connector, first) > 1e-3
+        shutil.copy2(base / "connector before", connector)
+        assert torch.equal(sample(host)[0], first)
+
+
+def test_what_transformers_finds_wrong_fails_at_the_encoder(base):
+    llm = base / "models/text_encoders" / LLM
+    (llm / "tokenizer.json").write_text("<html>")
+    with comfyui(base) as host:
+        graph = EllaGraph(PROMPT, "", llm=LLM)
+        graph.save(graph.sample(record=False, steps=1))
+        error = host.run(graph).error
+        assert error["node_type"] == "ELLATextEncode"
+        assert error["exception_type"].endswith("EllaError")
+        assert "The LLM t5 can't be loaded" in error["exception_message"]
+        assert "download them again" in error["exception_message"]
+
+
+def test_a_folder_that_can_not_be_written(base):
+    (base / "user").mkdir()
+    (base / "user/__ella").write_text("a file where the folder should be")
+    with comfyui(base) as host:
+        first, _ = sample(host)
+        again, _ = sample(host, "Another prompt.")
+        log = host.server.log.read_text()
+        assert log.count("can't be kept in") == 1
+        assert str(features(base)) in log
+        assert not torch.equal(first, again)
+        assert clear(host) == {"entries": 0, "bytes": 0}
+
+
+def test_two_prompts_queued_at_once_and_an_unloaded_llm(base):
+    latents = {}
+    with comfyui(base) as host:
+
+        def run(i):
+            latents[i] = sample(host)[0]
+
+        threads = [threading.Thread(target=run, args=(i,)) for i in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert torch.equal(latents[0], latents[1])
+        requests.post(f"{host.server.address}/free", json={"unload_models": True}, timeout=60)
+        assert not torch.equal(sample(host, "Another prompt.")[0], latents[0])
+
+
+def test_8_bit_weights_are_close_and_keep_their_own_entries(base):
+    with comfyui(base) as host:
+        exact, _ = sample(host)
+        for dtype, tolerance in (("int8", 0.1), ("fp8", 0.3)):
+            found, _ = sample(host, dtype=dtype)
+            assert 0 < relative_error(found, exact) < tolerance
+            requests.post(f"{host.server.address}/free", json={"unload_models": True}, timeout=60)
+            sample(host, "Another prompt.", dtype=dtype)
+        # One prompt in fp32, two in each other dtype, and the empty one of each.
+        assert len(list(features(base).glob("*.safetensors"))) == 2 + 3 + 3
