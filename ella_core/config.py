@@ -7,6 +7,9 @@ cross-attention width (768), 64 tokens, 6 blocks (arXiv 2403.05135).
 from dataclasses import dataclass
 from typing import TypeAlias
 
+#: Tokens of the LLM in each prompt that the released connector was trained on.
+TRAINED_TOKENS = 128
+
 
 @dataclass(frozen=True)
 class TimeConfig:

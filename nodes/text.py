@@ -5,7 +5,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..ella_core.comfy.feedback import show_on_node
-from ..ella_core.comfy.llm import LLM, TRAINED_TOKENS
+from ..ella_core.comfy.llm import LLM
+from ..ella_core.config import TRAINED_TOKENS
 from .types import CATEGORY, EmbedsType, LLMType
 
 
@@ -24,8 +25,9 @@ class ELLATextEncode(io.ComfyNode):
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="The prompt, of any length and in the LLM's languages. The released "
-                    f"ELLA was trained on {TRAINED_TOKENS} tokens.",
+                    tooltip="The prompt, of any length and in the LLM's languages. (words:1.3) "
+                    "weighs words, from 0 to 10; \\( and \\) are parentheses that never do. The "
+                    f"released ELLA was trained on {TRAINED_TOKENS} tokens.",
                 ),
                 io.Int.Input(
                     "max_length",
@@ -34,6 +36,17 @@ class ELLATextEncode(io.ComfyNode):
                     max=2048,
                     tooltip="0 (flexible) reads each prompt at its own length and is best. Else "
                     "the number of tokens that every prompt is cut or padded to.",
+                ),
+                io.Combo.Input(
+                    "long_prompt",
+                    options=["whole", "chunk"],
+                    default="whole",
+                    optional=True,
+                    tooltip="For a prompt of more than max_length tokens, or more than "
+                    f"{TRAINED_TOKENS} if that is 0. whole reads it in one go, cut off at "
+                    "max_length. chunk cuts it at the ends of sentences into chunks that fit, "
+                    "and reads each by itself: nothing is lost, but chunks know nothing of each "
+                    "other.",
                 ),
             ],
             outputs=[
@@ -46,8 +59,10 @@ class ELLATextEncode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, llm: LLM, text: str, max_length: int) -> io.NodeOutput:
-        embeds, summary = llm.encode(text, max_length)
+    def execute(
+        cls, llm: LLM, text: str, max_length: int, long_prompt: str = "whole"
+    ) -> io.NodeOutput:
+        embeds, summary = llm.encode(text, max_length, chunked=long_prompt == "chunk")
         show_on_node(cls.hidden.unique_id, summary)
         return io.NodeOutput(embeds)
 

@@ -8,6 +8,7 @@ import torch
 from comfy import model_management
 from comfy.cli_args import args
 
+from ..config import TRAINED_TOKENS
 from ..errors import EllaError
 from ..text_encoders import (
     QUANTIZATIONS,
@@ -23,9 +24,6 @@ from .folders import file_identity
 from .memory import Holder, WholeModelPatcher
 
 logger = logging.getLogger("ella")
-
-#: The length that the released connector was trained with.
-TRAINED_TOKENS = 128
 
 _COMPUTED_IN = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 DTYPES = (*_COMPUTED_IN, *QUANTIZATIONS)
@@ -118,8 +116,10 @@ class LLM:
         self.patcher: WholeModelPatcher | None = None
         self._empty: dict[int, torch.Tensor] = {}  # by max_length
 
-    def encode(self, text: str, max_length: int) -> tuple[LLMEmbeds, str]:
+    def encode(self, text: str, max_length: int, chunked: bool = False) -> tuple[LLMEmbeds, str]:
         """Read a prompt on the device that ComfyUI gives to text encoders, or find it in the cache.
+
+        The arguments are those of `TextEncoder.encode`.
 
         Returns:
             The embeds, and a line for the user on how many tokens were read.
@@ -127,21 +127,22 @@ class LLM:
         Raises:
             EllaError: see `load_text_encoder` and `TextEncoder.encode`.
         """
-        prompt = self._read(text, max_length)
+        prompt = self._read(text, max_length, chunked)
         if max_length not in self._empty:
             self._empty[max_length] = self._read("", max_length).features
-        summary = _summarise(prompt.tokens, prompt.windows, prompt.dropped)
+        summary = _summarise(prompt)
         if prompt.tokens > TRAINED_TOKENS or prompt.dropped:
             logger.warning("%s", summary)
         empty = self._empty[max_length]
         return LLMEmbeds(((prompt.features, 1.0),), ((empty, 1.0),), self.name), summary
 
-    def _read(self, text: str, *mode: int) -> EncodedPrompt:
+    def _read(self, text: str, max_length: int, chunked: bool = False) -> EncodedPrompt:
         """What `TextEncoder.encode` makes of `text`, on ComfyUI's intermediate device."""
-        key = cache_key(self._identity, str(self._dtype), self._quantization, mode, text)
+        asked = (text, max_length, chunked)
+        key = cache_key(self._identity, str(self._dtype), self._quantization, *asked)
         prompt = feature_cache().get(key)
         if prompt is None:
-            prompt = self._loaded().encode(text, *mode)
+            prompt = self._loaded().encode(*asked)
             feature_cache().put(key, prompt)
         return replace(prompt, features=prompt.features.to(model_management.intermediate_device()))
 
@@ -182,14 +183,19 @@ def _auto_dtype() -> torch.dtype:
     return torch.float16 if use_fp16 else torch.float32
 
 
-def _summarise(tokens: int, windows: int, dropped: int) -> str:
-    lines = [f"{tokens:,} token{'' if tokens == 1 else 's'}"]
-    if tokens > TRAINED_TOKENS:
+def _summarise(prompt: EncodedPrompt) -> str:
+    count = f"{prompt.tokens:,} token{'' if prompt.tokens == 1 else 's'}"
+    if prompt.chunks > 1:
+        count += f" in {prompt.chunks:,} chunks of at most {prompt.chunk_length}"
+    lines = [count]
+    if prompt.weighted:
+        lines.append(f"{prompt.weighted:,} of them weighted")
+    if prompt.tokens > TRAINED_TOKENS:
         lines.append(
             f"the released ELLA was trained on {TRAINED_TOKENS} and has not seen longer prompts"
         )
-    if windows > 1:
-        lines.append(f"read in {windows} pieces, which don't know of each other")
-    if dropped:
-        lines.append(f"{dropped:,} more were cut off by max_length; 0 keeps them all")
+    if prompt.windows > 1:
+        lines.append(f"read in {prompt.windows} pieces, which don't know of each other")
+    if prompt.dropped:
+        lines.append(f"{prompt.dropped:,} more were cut off by max_length; 0 keeps them all")
     return "; ".join(lines)

@@ -1,10 +1,40 @@
 """From a prompt to token ids, the same in every version of transformers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EllaError
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a tokenizer makes of a text.
+
+    Attributes:
+        ids: one for each token.
+        spans: the characters of each token, first and behind the last; None where the tokenizer
+            can't say.
+    """
+
+    ids: list[int]
+    spans: list[tuple[int, int]] | None
+
+    @property
+    def starts(self) -> list[int]:
+        """At which character each token begins.
+
+        Raises:
+            EllaError: the tokenizer can't say.
+        """
+        if self.spans is None:
+            raise EllaError(
+                "Weights such as (word:1.2) and long_prompt chunk need to know which words each "
+                "token stands for, and this LLM's tokenizer can't say (it is a slow one, in "
+                "transformers' terms). In LLM Text Encode (ELLA) take the weights out and set "
+                "long_prompt to whole, or choose an LLM with a tokenizer.json in Load LLM (ELLA)."
+            )
+        return [start for start, _ in self.spans]
 
 
 @dataclass(frozen=True)
@@ -27,7 +57,7 @@ class SpecialTokens:
     def of(cls, tokenizer: Any) -> "SpecialTokens":
         """Read them off `tokenizer`, by what it puts around a word."""
         framed = tokenizer("a")["input_ids"]
-        word = token_ids(tokenizer, "a")
+        word = tokenise(tokenizer, "a").ids
         if tokenizer.decode(word).strip() != "a":  # transformers also opens an empty file
             raise EllaError("its tokenizer is empty or damaged: it does not know the letter a")
         starts = [i for i in range(len(framed)) if framed[i : i + len(word)] == word]
@@ -64,13 +94,17 @@ class SpecialTokens:
         return len(self.prefix) + len(self.suffix)
 
 
-def token_ids(tokenizer: Any, text: str) -> list[int]:
-    """The ids of `text` alone, without special tokens."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    return ids
+def tokenise(tokenizer: Any, text: str) -> Tokens:
+    """The tokens of `text` alone, without special ones."""
+    encoding = tokenizer(
+        text,
+        add_special_tokens=False,
+        verbose=False,
+        return_offsets_mapping=tokenizer.is_fast,
+    )
+    return Tokens(encoding["input_ids"], encoding.get("offset_mapping"))
 
 
-def windows(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """Cut `ids` into pieces of at most `size`; an empty text is one empty piece."""
-    for start in range(0, max(len(ids), 1), size):
-        yield ids[start : start + size]
+def windows(tokens: int, size: int) -> list[slice]:
+    """Cut that many tokens into pieces of at most `size`; no tokens are one empty piece."""
+    return [slice(start, start + size) for start in range(0, max(tokens, 1), size)]
