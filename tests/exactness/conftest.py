@@ -17,6 +17,9 @@ def infos(host):
     draw_checkpoint(checkpoints / SMALL, **smallest)
     draw_checkpoint(checkpoints / "inpaint.safetensors", in_channels=9, **smallest)
     draw_checkpoint(checkpoints / "other.safetensors", seed=1, **smallest)
+    two_blocks = {"num_res_blocks": [2], "transformer_depth": [1, 0]}
+    two_blocks |= {"transformer_depth_output": [0, 0, 0], "transformer_depth_middle": -2}
+    draw_checkpoint(checkpoints / "two_blocks.safetensors", **two_blocks)
     deep = {"channel_mult": [1, 2], "num_res_blocks": [1, 1], "transformer_depth": [1, 0]}
     deep["transformer_depth_output"] = [1, 0, 0, 0]
     draw_checkpoint(checkpoints / "deep.safetensors", **deep)

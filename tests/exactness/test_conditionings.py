@@ -134,20 +134,26 @@ def test_batches(exact, new_graph, batch):
     exact.check(name, batch=batch)
 
 
-def test_context_windows(exact, new_graph):
-    """A batch of 8 in overlapping windows of 4."""
+@pytest.mark.parametrize(("dim", "batch", "rows_of_a_window"), [(0, 8, 4), (2, 1, 1)])
+def test_context_windows(exact, new_graph, dim, batch, rows_of_a_window):
+    """Overlapping windows of 4 over a batch of 8, and over the 8 rows of one latent.
+
+    Of 7 steps: ComfyUI compares the schedule's sigmas with the batch's one by one, so windows over
+    a batch run only where there are equally many.
+    """
     graph = new_graph()
     model = graph.add(
         "ContextWindowsManual",
         model=graph.conditioning,
         context_length=4,
         context_overlap=2,
-        dim=0,
+        dim=dim,
     )
-    name = graph.sampled(model=model, batch=8, scheduler="karras", steps=4)
+    name = graph.sampled(model=model, batch=batch, scheduler="karras", steps=7)
     exact.run(graph)
-    rows = exact.check(name, batch=4)
-    assert len(rows) == 4 * 3 * 2  # steps, windows, sides
+    rows = exact.check(name, batch=rows_of_a_window)
+    assert len(rows) == 7 * 3 * 2  # steps, windows, sides
+    assert exact.host.records(name)[0]["x"].shape[dim] == 4 * (2 if dim == 0 else 1)
 
 
 def test_gligen_boxes(exact, new_graph):

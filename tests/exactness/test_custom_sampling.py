@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from support.exactness import POSITIVE, nearest_timestep, stable_diffusion_sigmas
+from support.exactness import nearest_timestep, stable_diffusion_sigmas
 
 BY_HAND = [14.6, 9.1, 5.05, 2.2, 1.0, 0.31, 0.07, 0.0]
 
@@ -91,7 +91,7 @@ def test_a_schedule_in_two_halves_is_the_whole_schedule(exact, new_graph):
     timesteps = [row.timestep for rows in pieces for row in rows]
     assert timesteps == [row.timestep for row in exact.check(whole)]
     a, b = exact.latents(result, saved)
-    torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+    assert (a - b).abs().max() < 1e-5 * a.abs().max()
 
 
 def test_hires_fix(exact, new_graph):
@@ -175,7 +175,7 @@ def test_an_inpainting_checkpoint(exact, new_graph, node):
 
 def test_more_steps_than_there_are_timesteps_below_a_denoise(exact, new_graph):
     """Many sigmas share a timestep; the connector is asked once for each."""
-    graph = new_graph(positive=POSITIVE)
-    name = graph.sampled(steps=40, denoise=0.02, scheduler="normal")
+    graph = new_graph()
+    name = graph.sampled(steps=20, denoise=0.01, scheduler="normal")
     exact.run(graph)
-    assert len({row.timestep for row in exact.check(name)}) < 40
+    assert len({row.timestep for row in exact.check(name)}) < 20

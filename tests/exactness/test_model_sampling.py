@@ -45,7 +45,7 @@ def check(exact, name, timestep_of):
     return rows
 
 
-@pytest.mark.parametrize(("inputs", "timestep_of"), DISCRETE)
+@pytest.mark.parametrize(("inputs", "timestep_of"), DISCRETE, ids=[str(d[0]) for d in DISCRETE])
 @pytest.mark.parametrize("first", [True, False])
 def test_discrete(exact, new_graph, inputs, timestep_of, first):
     """Patched before ELLA or after, the U-Net and the connector are told the same timestep."""
@@ -71,12 +71,16 @@ def test_the_tables_of_this_file_differ():
     assert len({tuple(f) for f in found}) == 3
 
 
-@pytest.mark.parametrize("node", ["ModelSamplingContinuousEDM", "ModelSamplingContinuousV"])
-@pytest.mark.parametrize("sampling", ["eps", "v_prediction"])
+@pytest.mark.parametrize(
+    ("node", "sampling"),
+    [
+        ("ModelSamplingContinuousEDM", "eps"),
+        ("ModelSamplingContinuousEDM", "v_prediction"),
+        ("ModelSamplingContinuousV", "v_prediction"),
+    ],
+)
 def test_continuous(exact, new_graph, node, sampling):
     """The U-Net gets no DDPM timestep, but the connector was trained on nothing else."""
-    if (node, sampling) == ("ModelSamplingContinuousV", "eps"):
-        sampling = "v_prediction"  # the only one it has
     graph = new_graph()
     model = graph.add(
         node, model=graph.conditioning, sampling=sampling, sigma_max=40.0, sigma_min=0.02
