@@ -7,7 +7,10 @@ from comfy_api.latest import io
 from ..ella_core.comfy.feedback import show_on_node
 from ..ella_core.comfy.llm import LLM
 from ..ella_core.config import TRAINED_TOKENS
+from ..ella_core.errors import EllaError
 from .types import CATEGORY, EmbedsType, LLMType
+
+LONG_PROMPT = ["whole", "chunk"]
 
 
 class ELLATextEncode(io.ComfyNode):
@@ -39,7 +42,7 @@ class ELLATextEncode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "long_prompt",
-                    options=["whole", "chunk"],
+                    options=LONG_PROMPT,
                     default="whole",
                     optional=True,
                     tooltip="For a prompt of more than max_length tokens, or more than "
@@ -62,6 +65,11 @@ class ELLATextEncode(io.ComfyNode):
     def execute(
         cls, llm: LLM, text: str, max_length: int, long_prompt: str = "whole"
     ) -> io.NodeOutput:
+        if long_prompt not in LONG_PROMPT:  # ComfyUI 0.3.75 does not check it
+            raise EllaError(
+                f"long_prompt is {long_prompt!r}; set it to {' or '.join(LONG_PROMPT)} in LLM Text "
+                f"Encode (ELLA)."
+            )
         embeds, summary = llm.encode(text, max_length, chunked=long_prompt == "chunk")
         show_on_node(cls.hidden.unique_id, summary)
         return io.NodeOutput(embeds)

@@ -13,23 +13,8 @@ from bootstrap import smollm2_gguf
 from ella_core.errors import EllaError
 from ella_core.text_encoders import load_text_encoder
 from ella_core.text_encoders.encoder import MAX_WINDOW
-from support.models import write_llama, write_t5
 
 PROMPTS = ["", "a", "A red cat sits on a blue chair.", "snow " * 60, "Ein Hund 🐕 und मेघ"]
-
-
-@pytest.fixture(scope="module")
-def t5(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("t5") / "an odd name"
-    write_t5(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("llama") / "llama"
-    write_llama(folder)
-    return folder
 
 
 @torch.no_grad()
@@ -121,11 +106,6 @@ def test_t5_in_fp16_is_the_references_to_the_bit(t5, tmp_path):
     features = encoder.encode("A red cat.").features
     assert features.isfinite().all()
     assert torch.equal(features, expected)
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    return load_text_encoder(smollm2_gguf(), torch.float32)
 
 
 def test_gguf_of_a_real_llm(smollm2):
