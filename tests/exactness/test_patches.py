@@ -60,21 +60,18 @@ def test_hypertile(exact, new_graph, first):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_torch_compile(exact, new_graph, first):
-    """Inductor, the node's default. ELLA stays outside of what is compiled."""
+    """Of the node's two backends the one that makes no C++, which would take minutes."""
     graph = new_graph()
-    plain = graph.sample(record=False, steps=3)
-    seen = graph.add("TestCompiledGraphs", after=plain)
     start = graph.checkpoint if first else graph.conditioning
-    model = graph.add("TorchCompileModel", model=start)
+    model = graph.add("TorchCompileModel", model=start, backend="cudagraphs")
     if first:
         model = graph.condition(POSITIVE, NEGATIVE, model=model)
     recorded, name = graph.recorder(model)
-    nothing = graph.add("LatentMultiply", samples=seen, multiplier=0.0)  # ties the order down
-    compiled = graph.sample(record=False, model=recorded, steps=3, latent_image=nothing)
-    then = graph.add("TestCompiledGraphs", after=compiled)
-    saved = [graph.save(node) for node in (plain, compiled)]
+    nodes = [graph.sample(record=False, steps=3, model=m) for m in (recorded, graph.conditioning)]
+    count = graph.add("TestCompiledGraphs", after=nodes[0])
+    saved = [graph.save(node) for node in nodes]
     result = exact.run(graph)
     exact.check(name)
-    assert result.outputs[then.id]["graphs"][0] > result.outputs[seen.id]["graphs"][0]
-    a, b = exact.latents(result, saved)
-    assert (a - b).abs().max() < 1e-3 * a.abs().max()
+    assert result.outputs[count.id]["graphs"][0] > 0
+    compiled, plain = exact.latents(result, saved)
+    assert (compiled - plain).abs().max() < 1e-3 * plain.abs().max()

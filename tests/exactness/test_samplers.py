@@ -49,4 +49,7 @@ def test_every_scheduler(exact, new_graph, choices):
 def test_every_sampler(exact, new_graph, choices):
     samplers, _ = choices
     assert len(samplers) > 40
-    check_all(exact, new_graph, [(a, b) for a in samplers for b in ("normal", "karras")])
+    combinations = {(a, b) for a in samplers for b in ("normal", "karras")}
+    # Of a schedule it takes the ends only, and makes over a hundred calls between them.
+    combinations.remove(("dpm_adaptive", "karras"))
+    check_all(exact, new_graph, sorted(combinations))

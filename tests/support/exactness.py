@@ -61,7 +61,7 @@ class Exactness:
 
     def run(self, graph: "ExactGraph"):
         result = self.host.run(graph)
-        assert result.error is None, result.error
+        assert result.error is None, result.error["exception_message"]
         return result
 
     def rows(self, name: str) -> list[Row]:
@@ -88,6 +88,12 @@ class Exactness:
         error = self.error(tokens, text, timestep)
         self.note([error])
         assert error < TOLERANCE, f"off by {error:.2g} at timestep {timestep}: {text!r}"
+
+    def one_of(self, row: Row, texts: tuple[str, ...]) -> str:
+        """The prompt that the row is, exactly."""
+        text = min(texts, key=lambda text: self.error(row.tokens, text, row.timestep))
+        self.assert_exact(row.tokens, text, row.timestep)
+        return text
 
     def check(self, name: str, prompts=(POSITIVE, NEGATIVE), batch: int = 1) -> list[Row]:
         """Every row of every call is the prompt of its index, and every index was seen."""

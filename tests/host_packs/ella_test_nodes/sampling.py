@@ -77,11 +77,11 @@ class RecordOptions:
 
 
 class CompiledGraphs:
-    """Shows how many graphs torch.compile has made in this process, once `after` is there."""
+    """Shows how many graphs torch.compile has made for `after`, and forgets them."""
 
     CATEGORY = "ELLA tests"
     FUNCTION = "count"
-    RETURN_TYPES = ("LATENT",)
+    RETURN_TYPES = ()
     OUTPUT_NODE = True
 
     @classmethod
@@ -91,7 +91,10 @@ class CompiledGraphs:
     def count(self, after):
         from torch._dynamo.utils import counters
 
-        return {"ui": {"graphs": [counters["stats"]["unique_graphs"]]}, "result": (after,)}
+        graphs = counters["stats"]["unique_graphs"]
+        torch._dynamo.reset()
+        counters.clear()
+        return {"ui": {"graphs": [graphs]}}
 
 
 NODE_CLASS_MAPPINGS = {
