@@ -44,14 +44,20 @@ class Server:
         base: holds models, input, output and custom_nodes; nothing outside it is written.
         arguments: more command line arguments for ComfyUI.
         packs: further node packs to link.
+        environment: further environment variables.
     """
 
     def __init__(
-        self, base: Path, arguments: list[str] | None = None, packs: list[Path] | None = None
+        self,
+        base: Path,
+        arguments: list[str] | None = None,
+        packs: list[Path] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.base = base
         self.log = base / "comfyui.log"
         self._arguments = arguments or []
+        self._environment = {**os.environ, **(environment or {})}
         self._packs = {PACK_NAME: ROOT, **{pack.name: pack for pack in packs or []}}
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
@@ -70,7 +76,9 @@ class Server:
         command += ["--base-directory", str(self.base), "--database-url", database]
         command += ["--disable-api-nodes", *self._arguments]
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=host_dir(), stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, cwd=host_dir(), stdout=log, stderr=log, env=self._environment
+            )
         try:
             self._wait_until_up()
         except BaseException:
@@ -86,6 +94,11 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def wait(self) -> None:
         """Return when the server has ended."""
@@ -118,6 +131,10 @@ class Server:
         response = requests.get(self.address + path, timeout=60)
         response.raise_for_status()
         return response.text
+
+    def post(self, path: str, body: dict[str, Any]) -> None:
+        """Send JSON to a path of ComfyUI's API."""
+        requests.post(self.address + path, json=body, timeout=60).raise_for_status()
 
     def run(self, prompt: dict[str, Any], on_progress: Progress | None = None) -> Result:
         """Queue a prompt in API form and follow it to its end."""

@@ -57,20 +57,21 @@ class ELLA:
         return all(self._of(features).keys() >= wanted for features, _ in embeds.parts)
 
     def prepare(
-        self, prompts: Iterable[LLMEmbeds], timesteps: Sequence[int], device: torch.device
+        self, embeds: Iterable[LLMEmbeds], timesteps: Sequence[int], device: torch.device
     ) -> None:
         """Compute on `device` what is not kept yet: all prompts and timesteps in one pass."""
         wanted = list(dict.fromkeys(self._keys(timesteps)))
         lacking: dict[tuple[int, ...], list[torch.Tensor]] = {}
-        for features in {id(f): f for embeds in prompts for f, _ in embeds.parts}.values():
+        for features in {id(f): f for each in embeds for f, _ in each.parts}.values():
             kept = self._of(features)
             missing = tuple(t for t in wanted if t not in kept)
             if missing:
                 lacking.setdefault(missing, []).append(features)
-        for missing, together in lacking.items():
-            tokens_PTNW = self._compute(together, missing, device)
-            for features, tokens_TNW in zip(together, tokens_PTNW, strict=True):
-                self._keep(features, dict(zip(missing, tokens_TNW, strict=True)), wanted)
+        for missing, prompts in lacking.items():
+            for together in _groups(prompts):
+                tokens_PTNW = self._compute(together, missing, device)
+                for features, tokens_TNW in zip(together, tokens_PTNW, strict=True):
+                    self._keep(features, dict(zip(missing, tokens_TNW, strict=True)), wanted)
 
     def tokens(
         self, embeds: LLMEmbeds, timesteps: Sequence[int], device: torch.device
@@ -108,7 +109,7 @@ class ELLA:
         mask = None
         if any(len(row) < longest for row in rows_PLD):
             mask = (torch.arange(longest, device=device) < lengths[:, None])[:, None]
-        size = max(1, _MAX_ROWS // (len(prompts) * (longest + 64)))
+        size = max(1, _MAX_ROWS // _rows(prompts))
         passes = [
             self.connector(features, torch.tensor(timesteps[i : i + size], device=device), mask)
             for i in range(0, len(timesteps), size)
@@ -141,6 +142,16 @@ class ELLA:
     def __deepcopy__(self, memo: object) -> "ELLA":
         """It rides in conditionings, which some packs deep-copy: the weights must not be."""
         return self
+
+
+def _rows(prompts: list[torch.Tensor]) -> int:
+    """What a pass over these prompts is long at one timestep: all are filled up to the longest."""
+    return len(prompts) * (max(prompt.shape[1] for prompt in prompts) + 64)
+
+
+def _groups(prompts: list[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """What goes through together: all, unless filling up to a huge prompt would cost too much."""
+    return [prompts] if _rows(prompts) <= _MAX_ROWS else [[prompt] for prompt in prompts]
 
 
 def load_ella(path: Path) -> ELLA:

@@ -1,5 +1,7 @@
 """What users do wrong, on the real server: each a clear message, and the next graph runs."""
 
+import itertools
+import random
 import shutil
 
 import pytest
@@ -9,10 +11,13 @@ from safetensors.torch import load_file, save_file
 from support.host import T5, EllaGraph, relative_error, rows
 
 GOOD = "sd15.safetensors"
+CUTS = [f"cut-{i}.safetensors" for i in range(20)]
+
+seeds = itertools.count(1000)  # a seed that was there before would not be sampled again
 
 
 def run_one_step(host, graph, **changes):
-    graph.save(graph.sample(record=False, steps=1, **changes))
+    graph.save(graph.sample(**{"record": False, "steps": 1, **changes}))
     return host.run(graph)
 
 
@@ -25,7 +30,11 @@ def assert_fails(host, graph, node_type, *parts):
     assert result.error["exception_type"].endswith("EllaError")
     for part in parts:
         assert part in message
-    assert run_one_step(host, EllaGraph()).error is None
+    assert_still_runs(host)
+
+
+def assert_still_runs(host):
+    assert run_one_step(host, EllaGraph(), seed=next(seeds)).error is None
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +44,15 @@ def spoiled(host):
     good = (ella / "tsc.safetensors").read_bytes()
     (ella / "truncated.safetensors").write_bytes(good[: len(good) // 2])
     (ella / "garbage.safetensors").write_bytes(b"\xff" * 1000)
+    (ella / "lying.safetensors").write_bytes((2**40).to_bytes(8, "little") + good[8:])
+    for name, size in zip(CUTS, random.Random(0).sample(range(len(good)), 20), strict=True):
+        (ella / name).write_bytes(good[:size])
+    write_altered(ella)
     shutil.copy(host.models / "checkpoints" / GOOD, ella / "sd.safetensors")
     save_file(
         {"lora_unet_mid_block_attentions_0_to_k.lora_down.weight": torch.zeros(4, 320)},
         ella / "lora.safetensors",
     )
-    holey = load_file(ella / "tsc.safetensors")
-    holey["connector.latents"][0, 0] = float("nan")
-    save_file(holey, ella / "nan.safetensors")
     (ella / "pickle.pt").write_bytes(b"\x80\x04.")
     shutil.copytree(encoders / T5, encoders / "no tokenizer")
     (encoders / "no tokenizer/tokenizer.json").unlink()
@@ -50,6 +60,24 @@ def spoiled(host):
     weights = encoders / "cut/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     return host
+
+
+def write_altered(ella):
+    tensors = load_file(ella / "tsc.safetensors")
+    latents = tensors["connector.latents"]
+    altered = {
+        "nan": tensors | {"connector.latents": latents.where(latents != latents[0, 0], torch.nan)},
+        "missing": {key: t for key, t in tensors.items() if key != "connector.proj_in.bias"},
+        "surplus": tensors | {"connector.extra": torch.zeros(2)},
+        "misshapen": tensors | {"connector.proj_in.bias": torch.zeros(7)},
+    }
+    for name, changed in altered.items():
+        save_file(changed, ella / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_connector_cut_short(spoiled, name):
+    assert_fails(spoiled, EllaGraph(ella=name), "ELLALoad", name, "cut short or damaged")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +88,10 @@ def spoiled(host):
         ("sd.safetensors", ["looks like a diffusion checkpoint", "node Load Checkpoint"]),
         ("lora.safetensors", ["looks like a LoRA", "node Load LoRA"]),
         ("nan.safetensors", ["connector.latents holds NaN"]),
+        ("missing.safetensors", ["connector.proj_in.bias is missing"]),
+        ("surplus.safetensors", ["connector.extra does not belong there"]),
+        ("misshapen.safetensors", ["connector.proj_in.bias is [7], expected [768]"]),
+        ("lying.safetensors", ["cannot be read as safetensors"]),
     ],
 )
 def test_not_a_connector(spoiled, name, parts):
@@ -82,6 +114,24 @@ def test_no_such_connector(spoiled, name):
     assert result.error is not None
     expected = "is not a .safetensors file" if name == "pickle.pt" else "was not found. Put ella-sd"
     assert expected in result.error["exception_message"]
+    assert_still_runs(spoiled)
+
+
+def test_links(host, tmp_path):
+    """Models kept elsewhere and linked to are fine; a link to nothing is a file that is gone."""
+    ella, llms = host.models / "ella", host.models / "text_encoders"
+    shutil.copy(ella / "tsc.safetensors", tmp_path / "elsewhere.safetensors")
+    shutil.copytree(llms / T5, tmp_path / "t5")
+    (ella / "linked.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
+    (ella / "dangling.safetensors").symlink_to(tmp_path / "gone")
+    (llms / "linked").symlink_to(tmp_path / "t5", target_is_directory=True)
+    (llms / "round and round").symlink_to(llms, target_is_directory=True)
+    good = EllaGraph(ella="linked.safetensors", llm="linked")
+    assert run_one_step(host, good).error is None
+    result = run_one_step(host, EllaGraph(ella="dangling.safetensors"))
+    assert "was not found" in result.error["exception_message"]
+    (llms / "round and round").unlink()
+    assert_still_runs(host)
 
 
 @pytest.mark.parametrize("name", ["gone", "..", "../ella", "/etc", "some folder"])
@@ -160,6 +210,12 @@ def test_ten_thousand_words_are_fine_and_warned_about(host):
     assert "read in 5 pieces" in warning
     assert warning in host.server.log_tail(100)
     assert all(record["context"].isfinite().all() for record in host.records(graph.record))
+
+
+def test_a_million_characters_are_fine(host):
+    result = run_one_step(host, EllaGraph("a lighthouse, " * (1_000_000 // 14), ""))
+    assert result.error is None, result.error
+    assert_still_runs(host)
 
 
 @pytest.mark.parametrize(

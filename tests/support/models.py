@@ -1,5 +1,6 @@
 """Small models for the tests, made on the spot."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -106,3 +107,51 @@ def write_mlp(path: Path, llm_dim: int) -> None:
         tensors |= {f"connector.{name}.weight": weight, f"connector.{name}.bias": torch.ones(768)}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
+
+
+def write_clip(path: Path) -> None:
+    """Stable Diffusion's own CLIP-L, which ComfyUI knows in this one size only, in 16 bit."""
+    import tiny_models
+
+    tiny_models.import_host()
+    import comfy.ops
+    from comfy.clip_model import CLIPTextModel
+
+    config = json.loads((host_dir() / "comfy/sd1_clip_config.json").read_text())
+    model = CLIPTextModel(config, torch.float32, "cpu", comfy.ops.disable_weight_init)
+    tiny_models.draw(model, torch.Generator().manual_seed(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: t.half().contiguous() for k, t in model.state_dict().items()}, path)
+
+
+def write_gligen(path: Path) -> None:
+    """A GLIGEN for the one transformer of the smallest U-Net."""
+    import tiny_models
+
+    tiny_models.import_host()
+    from comfy.gligen import GatedSelfAttentionDense, PositionNet
+
+    generator = torch.Generator().manual_seed(0)
+    fuser, position = GatedSelfAttentionDense(320, 768, 8, 40), PositionNet(768, 768)
+    for module in (fuser, position):
+        tiny_models.draw(module, generator)
+    torch.nn.init.ones_(fuser.alpha_attn)
+    torch.nn.init.ones_(fuser.alpha_dense)
+    prefix = "input_blocks.1.1.transformer_blocks.0.fuser."
+    tensors = {prefix + k: t for k, t in fuser.state_dict().items()}
+    tensors |= {f"position_net.{k}": t for k, t in position.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: t.detach().contiguous() for k, t in tensors.items()}, path)
+
+
+def write_t2i_adapter(path: Path) -> None:
+    """The light kind of T2I-Adapter, which ComfyUI knows in one size."""
+    import tiny_models
+
+    tiny_models.import_host()
+    from comfy.t2i_adapter.adapter import Adapter_light
+
+    adapter = Adapter_light(cin=192, channels=[320, 640, 1280, 1280], nums_rb=4)
+    tiny_models.draw(adapter, torch.Generator().manual_seed(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: t.contiguous() for k, t in adapter.state_dict().items()}, path)

@@ -81,6 +81,13 @@ def test_a_long_schedule_is_computed_in_several_passes(make):
     torch.testing.assert_close(ella.tokens(prompts[0], [29], CPU), alone, rtol=1e-4, atol=1e-5)
 
 
+def test_a_huge_prompt_goes_through_by_itself(make):
+    ella, prompts, passes = make(TSC), [embeds(9000), embeds(1)], []
+    ella.connector.register_forward_pre_hook(lambda _, inputs: passes.append(inputs[0].shape[2]))
+    ella.prepare(prompts, [1, 2], CPU)
+    assert passes == [9000, 9000, 1]
+
+
 def test_what_is_kept_goes_with_the_prompt(make):
     ella, gone, stays = make(TSC), embeds(3), embeds(3)
     ella.prepare([gone, stays], [1, 2], CPU)

