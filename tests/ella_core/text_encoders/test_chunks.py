@@ -1,6 +1,5 @@
 """Long prompts in chunks, against each chunk read by itself."""
 
-import time
 
 import pytest
 import torch
@@ -169,16 +168,15 @@ def test_chunks_are_no_longer_than_the_llm_can_read(llama):
 
 @pytest.mark.parametrize("unit", ["mountain ", "a", "x. ", "猫。", "\n "])
 def test_cutting_a_million_characters(t5_tokens, unit):
-    """Linear: within a few times the tokenizer's own time."""
-    text = unit * (1_000_000 // len(unit))
-    start = time.process_time()
-    t5_tokens(text)
-    tokenizer = time.process_time() - start
-    start = time.process_time()
-    found = list(chunks(text, t5_tokens, 127))
-    seconds = time.process_time() - start
-    assert "".join(found) == text
-    assert seconds < 10 * tokenizer + 5
+    """Linear: the tokenizer reads the text a few times, however long it is."""
+    text, read = unit * (1_000_000 // len(unit)), []
+
+    def tokenise(text):
+        read.append(len(text))
+        return t5_tokens(text)
+
+    assert "".join(chunks(text, tokenise, 127)) == text
+    assert sum(read) < 6 * len(text)
 
 
 def test_reading_a_million_characters(encoder):
