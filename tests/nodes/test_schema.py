@@ -107,8 +107,7 @@ def test_dropdowns_find_folders_gguf_files_and_extra_model_paths(infos):
     assert {"tsc.safetensors", "other.safetensors"} <= set(connectors)
 
 
-def test_importing_the_pack_takes_no_more_than_a_tenth_of_a_second(host):
-    """As ComfyUI's log rounds it."""
+def test_importing_the_pack_takes_less_than_a_tenth_of_a_second(host):
     log = host.server.log.read_text()
     (seconds,) = re.findall(r"([\d.]+) seconds: .*ELLA-Nodes", log)
-    assert float(seconds) <= 0.1
+    assert float(seconds) < 0.1
