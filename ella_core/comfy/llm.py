@@ -104,8 +104,12 @@ class LLM:
                 what "auto" is.
 
         Raises:
-            EllaError: see `check_text_encoder`.
+            EllaError: an unknown dtype, or see `check_text_encoder`.
         """
+        if dtype not in ("auto", *DTYPES):  # ComfyUI itself takes any
+            raise EllaError(
+                f"dtype is {dtype!r}; set it to auto, {', '.join(DTYPES)} in Load LLM (ELLA)."
+            )
         self._quantization = dtype if dtype in QUANTIZATIONS else None
         self._dtype = _COMPUTED_IN.get(dtype) or _auto_dtype()
         check_text_encoder(path, self._quantization)

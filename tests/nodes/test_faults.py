@@ -155,6 +155,12 @@ def test_unusable_llm(spoiled, name, parts):
     assert_fails(spoiled, EllaGraph(llm=name), "ELLALoadLLM", *parts)
 
 
+def test_an_unknown_dtype(host):
+    graph = EllaGraph()
+    graph.nodes[graph.llm.id]["inputs"]["dtype"] = "fp4"
+    assert_fails(host, graph, "ELLALoadLLM", "dtype is 'fp4'; set it to auto, fp16")
+
+
 def test_an_llm_that_the_connector_was_not_made_for(host):
     assert_fails(
         host,

@@ -1,6 +1,5 @@
 """Long prompts in chunks, against each chunk read by itself."""
 
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,6 +1,5 @@
 """The markup of prompt weights, on its own."""
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
