@@ -60,7 +60,7 @@ def test_hypertile(exact, new_graph, first):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_torch_compile(exact, new_graph, first):
-    """Of the node's two backends the one that makes no C++, which would take minutes."""
+    """With the one of the node's two backends that needs no C++ compiler."""
     graph = new_graph()
     start = graph.checkpoint if first else graph.conditioning
     model = graph.add("TorchCompileModel", model=start, backend="cudagraphs")

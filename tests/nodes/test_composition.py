@@ -1,7 +1,5 @@
 """More prompts, weaker and stronger, blended, in regions, and beside CLIP."""
 
-import uuid
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -109,62 +107,6 @@ def test_options_of_the_clip_conditioning_are_kept(host):
     assert early
     assert late
     assert min(early) > max(late)
-
-
-def test_controlnet_gets_the_tokens_that_the_unet_gets(host):
-    graph = EllaGraph("A red cat.", "blurry")
-    image = graph.add("EmptyImage", width=64, height=64, batch_size=1, color=0xFF8040)
-    controlled = graph.add(
-        "ControlNetApplyAdvanced",
-        positive=graph.conditioning[1],
-        negative=graph.conditioning[2],
-        control_net=graph.add("ControlNetLoader", control_net_name="controlnet.safetensors"),
-        image=image,
-        strength=1.0,
-        start_percent=0.0,
-        end_percent=1.0,
-    )
-    name = f"control-{uuid.uuid4().hex}"
-    positive = graph.add("TestRecordControl", conditioning=controlled[0], name=name)
-    with_control = graph.sample(positive=positive, negative=controlled[1])
-    without = graph.sample(record=False)
-    saved = [graph.save(node).id for node in (with_control, without)]
-    result = host.run(graph)
-    assert result.error is None, result.error
-    at_unet, at_control = host.records(graph.record), host.records(name)
-    assert len(at_unet) == len(at_control) == 6
-    for unet, control in zip(at_unet, at_control, strict=True):
-        assert torch.equal(unet["context"], control["context"])
-        step = unet["timesteps"][0].item()
-        assert relative_error(rows(unet, 0)[0], host.reference("A red cat.").at(step)) < TOLERANCE
-    a, b = (host.latent(result, node) for node in saved)
-    assert (a - b).abs().max() > 0.01  # the ControlNet did something
-
-
-def test_lora_before_and_after_are_the_same(host):
-    graph = EllaGraph("A red cat.", "blurry")
-    lora = {"lora_name": "lora.safetensors", "strength_model": 1.0}
-    before = graph.condition(
-        "A red cat.",
-        "blurry",
-        model=graph.add("LoraLoaderModelOnly", model=graph.checkpoint, **lora),
-    )
-    after = graph.add("LoraLoaderModelOnly", model=graph.conditioning, **lora)
-    inputs = [
-        {"model": before[0], "positive": before[1], "negative": before[2]},
-        {"model": after},
-        {"record": False},
-    ]
-    saved = [graph.save(graph.sample(**{"record": False, **changes})).id for changes in inputs]
-    graph.save(graph.sample(model=after))
-    result = host.run(graph)
-    assert result.error is None, result.error
-    before, after, without = (host.latent(result, node) for node in saved)
-    assert (before - after).abs().max() == 0.0
-    assert (before - without).abs().max() > 0.01
-    for record in host.records(graph.record):
-        step = record["timesteps"][0].item()
-        assert relative_error(rows(record, 0)[0], host.reference("A red cat.").at(step)) < TOLERANCE
 
 
 def test_a_batch_of_clip_tokens_keeps_its_samples_apart(host):
