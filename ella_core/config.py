@@ -1,4 +1,4 @@
-"""What a connector is made of.
+"""What a connector is made of, and what an LLM's weights can be stored in.
 
 The defaults are the released ELLA for SD1.5: FLAN-T5-XL features (2048) to the U-Net's
 cross-attention width (768), 64 tokens, 6 blocks (arXiv 2403.05135).
@@ -9,6 +9,9 @@ from typing import TypeAlias
 
 #: Tokens of the LLM in each prompt that the released connector was trained on.
 TRAINED_TOKENS = 128
+
+#: Ways to store the weights of an LLM's Linear layers in 8 bits.
+QUANTIZATIONS = ("fp8", "int8")
 
 
 @dataclass(frozen=True)

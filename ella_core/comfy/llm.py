@@ -3,25 +3,22 @@
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from comfy import model_management
 from comfy.cli_args import args
 
-from ..config import TRAINED_TOKENS
+from ..config import QUANTIZATIONS, TRAINED_TOKENS
 from ..errors import EllaError
-from ..text_encoders import (
-    QUANTIZATIONS,
-    EncodedPrompt,
-    TextEncoder,
-    check_text_encoder,
-    load_text_encoder,
-    weight_bytes,
-)
-from .cache import cache_key, feature_cache
 from .feedback import show_on_running_node
 from .folders import file_identity
 from .memory import Holder, WholeModelPatcher
+
+if TYPE_CHECKING:
+    from ..text_encoders import EncodedPrompt, TextEncoder
+
+# What reads prompts is imported inside the functions: ComfyUI's start should not pay for it.
 
 logger = logging.getLogger("ella")
 
@@ -106,6 +103,8 @@ class LLM:
         Raises:
             EllaError: an unknown dtype, or see `check_text_encoder`.
         """
+        from ..text_encoders import check_text_encoder
+
         if dtype not in ("auto", *DTYPES):  # ComfyUI itself takes any
             raise EllaError(
                 f"dtype is {dtype!r}; set it to auto, {', '.join(DTYPES)} in Load LLM (ELLA)."
@@ -140,8 +139,10 @@ class LLM:
         empty = self._empty[max_length]
         return LLMEmbeds(((prompt.features, 1.0),), ((empty, 1.0),), self.name), summary
 
-    def _read(self, text: str, max_length: int, chunked: bool = False) -> EncodedPrompt:
+    def _read(self, text: str, max_length: int, chunked: bool = False) -> "EncodedPrompt":
         """What `TextEncoder.encode` makes of `text`, on ComfyUI's intermediate device."""
+        from .cache import cache_key, feature_cache
+
         asked = (text, max_length, chunked)
         key = cache_key(self._identity, str(self._dtype), self._quantization, *asked)
         prompt = feature_cache().get(key)
@@ -150,8 +151,10 @@ class LLM:
             feature_cache().put(key, prompt)
         return replace(prompt, features=prompt.features.to(model_management.intermediate_device()))
 
-    def _loaded(self) -> TextEncoder:
+    def _loaded(self) -> "TextEncoder":
         """The LLM on the device that ComfyUI gives to text encoders."""
+        from ..text_encoders import load_text_encoder, weight_bytes
+
         if self._encoder is None or self.patcher is None:
             logger.info("loading the LLM %s", self.name)
             show_on_running_node(f"loading the LLM {self.name} ...")
@@ -187,7 +190,7 @@ def _auto_dtype() -> torch.dtype:
     return torch.float16 if use_fp16 else torch.float32
 
 
-def _summarise(prompt: EncodedPrompt) -> str:
+def _summarise(prompt: "EncodedPrompt") -> str:
     count = f"{prompt.tokens:,} token{'' if prompt.tokens == 1 else 's'}"
     if prompt.chunks > 1:
         count += f" in {prompt.chunks:,} chunks of at most {prompt.chunk_length}"

@@ -2,10 +2,9 @@
 
 from .encoder import EncodedPrompt, TextEncoder
 from .loading import check_text_encoder, load_text_encoder
-from .quantize import QUANTIZATIONS, weight_bytes
+from .quantize import weight_bytes
 
 __all__ = [
-    "QUANTIZATIONS",
     "EncodedPrompt",
     "TextEncoder",
     "check_text_encoder",

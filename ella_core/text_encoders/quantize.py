@@ -4,10 +4,8 @@ import importlib.util
 
 import torch
 
+from ..config import QUANTIZATIONS
 from ..errors import EllaError
-
-#: What `quantize` understands.
-QUANTIZATIONS = ("fp8", "int8")
 
 # torchao is imported inside the function: it takes seconds, and few need it.
 

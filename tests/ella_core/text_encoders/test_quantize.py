@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ella_core.config import QUANTIZATIONS
 from ella_core.errors import EllaError
 from ella_core.text_encoders import (
-    QUANTIZATIONS,
     check_text_encoder,
     load_text_encoder,
     weight_bytes,
