@@ -98,9 +98,9 @@ def _random_embeds(length: int) -> Any:
 
 def _frozen(pair: Any) -> list[Any]:
     """The same tokens as conditionings that are none of ELLA's."""
-    import torch
+    from ella_core.comfy.prompt import plain
 
-    return [[[tokens.as_subclass(torch.Tensor), {}]] for ((tokens, _),) in pair]
+    return [[[plain(tokens), {}]] for ((tokens, _),) in pair]
 
 
 def naive(model: Any, ella: Any) -> Any:
@@ -186,8 +186,9 @@ def main() -> None:
                     times[kind].append(runs.time(kind, size))
             median = {kind: statistics.median(seconds) for kind, seconds in times.items()}
             first, again, slow = (median[kind] / median["static"] for kind in KINDS[1:])
-            extra = (first - 1) / (slow - 1)
-            print(f"| {size} | {first:.3f} | {again:.3f} | {slow:.3f} | {extra:.2f} |", flush=True)
+            # A share of next to nothing would be noise.
+            extra = f"{(first - 1) / (slow - 1):.2f}" if slow > 1.005 else "-"
+            print(f"| {size} | {first:.3f} | {again:.3f} | {slow:.3f} | {extra} |", flush=True)
             shares[size] = {k: 100 * (1 - median["static"] / median[k]) for k in KINDS[1:]}
     if arguments.plot:
         plot(shares, where, arguments.plot)

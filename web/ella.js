@@ -6,23 +6,18 @@ import { api } from "../../scripts/api.js"
 const CLEAR = "ELLA.ClearCache"
 
 async function clearCache() {
-  const response = await api.fetchApi("/ella/cache/clear", { method: "POST" })
-  if (!response.ok) {
-    app.extensionManager.toast.add({
-      severity: "error",
-      summary: "ELLA",
-      detail: `The cache was not cleared: ${response.status} ${response.statusText}`,
-    })
-    return
+  const toast = app.extensionManager.toast
+  try {
+    const response = await api.fetchApi("/ella/cache/clear", { method: "POST" })
+    if (!response.ok) throw new Error(`${response.status} ${response.statusText}`)
+    const { entries, bytes } = await response.json()
+    const prompts = entries === 1 ? "1 encoded prompt" : `${entries} encoded prompts`
+    const detail = `Deleted ${prompts} and freed ${(bytes / 2 ** 20).toFixed(1)} MiB.`
+    toast.add({ severity: "success", summary: "ELLA", detail, life: 5000 })
+  } catch (error) {
+    const detail = `The cache was not cleared: ${error.message}`
+    toast.add({ severity: "error", summary: "ELLA", detail })
   }
-  const { entries, bytes } = await response.json()
-  const prompts = entries === 1 ? "1 encoded prompt" : `${entries} encoded prompts`
-  app.extensionManager.toast.add({
-    severity: "success",
-    summary: "ELLA",
-    detail: `Deleted ${prompts} and freed ${(bytes / 2 ** 20).toFixed(1)} MiB.`,
-    life: 5000,
-  })
 }
 
 app.registerExtension({

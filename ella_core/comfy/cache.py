@@ -22,7 +22,9 @@ from ..text_encoders import EncodedPrompt
 
 logger = logging.getLogger("ella")
 
-_FORMAT = 1  # of the entries; older ones are no longer found, and go as the oldest
+# Of the entries, and of how a text is read: weights, chunks, special tokens. Entries of another
+# version are no longer found, and go as the oldest.
+_VERSION = 1
 _LIMIT = 512 * 2**20  # bytes: 128 tokens of FLAN-T5-XL are 0.5 MB in fp16
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
 
@@ -36,7 +38,7 @@ def cache_key(*parts: object) -> str:
         parts: all that the features depend on (strings, numbers, None), beside the version of
             transformers.
     """
-    versions = [_FORMAT, importlib.metadata.version("transformers")]
+    versions = [_VERSION, importlib.metadata.version("transformers")]
     return hashlib.sha256(json.dumps([*versions, *parts]).encode()).hexdigest()
 
 
@@ -76,14 +78,14 @@ class FeatureCache:
         return prompt
 
     def put(self, key: str, prompt: EncodedPrompt) -> None:
-        """Keep `prompt`, if that is possible."""
+        """Keep `prompt`, if that is possible and it is sound."""
+        if prompt.features.nbytes > self._limit or not prompt.features.isfinite().all():
+            return
         features = prompt.features.cpu().contiguous()
         counts = {name: int(getattr(prompt, name)) for name in _COUNTS}
         metadata = {name: str(count) for name, count in counts.items()}
         metadata["sha256"] = _checksum(key, features, counts)
         data = save({"features": features}, metadata)
-        if len(data) > self._limit:
-            return
         try:
             self._write(self._path(key), data)
             self._prune()

@@ -43,8 +43,12 @@ def patch_model(model: ModelPatcher) -> ModelPatcher:
     It holds no weights, leaves other conditionings alone and may be applied more than once.
     """
     patched = model.clone()
-    patched.remove_wrappers_with_key(WrappersMP.CALC_COND_BATCH, _KEY)
-    patched.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, _KEY, _calc_cond_batch)
+    for kind, wrapper in (
+        (WrappersMP.PREPARE_SAMPLING, _prepare_sampling),
+        (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
+    ):
+        patched.remove_wrappers_with_key(kind, _KEY)
+        patched.add_wrapper_with_key(kind, _KEY, wrapper)
     return patched
 
 
@@ -143,6 +147,23 @@ def check_model(model: Any, ella: ELLA) -> None:
         )
 
 
+def _prepare_sampling(
+    executor: Callable[..., Any],
+    model: ModelPatcher,
+    noise_shape: Any,
+    conds: dict[str, list[Cond]],
+    model_options: dict[str, Any] | None = None,
+) -> Any:
+    """Have ComfyUI load the connectors of prompts that Conditioning (Concat) put second, too."""
+    for cond in chain(*conds.values()):
+        models = cond.get("additional_models", [])
+        patchers = [prompt.ella.patcher for prompt in prompts_in(cond.get("cross_attn"))]
+        missing = [patcher for patcher in patchers if patcher not in models]
+        if missing:
+            cond["additional_models"] = [*models, *missing]  # `cond` is the run's own copy
+    return executor(model, noise_shape, conds, model_options=model_options)
+
+
 def _calc_cond_batch(
     executor: Callable[..., Any],
     model: Any,
@@ -178,10 +199,7 @@ def _is_ella(cond: Cond) -> bool:
 def _find(cond: Cond) -> Places:
     own = [cond["model_conds"][_KEY].cond] if _KEY in cond["model_conds"] else []
     tokens = _tokens(cond)
-    places = find(tokens, dict.fromkeys([*own, *prompts_in(tokens)]))
-    if own and own[0] not in places.values() and tokens.any():  # not Conditioning Zero Out
-        own[0].warn_of_change()
-    return places
+    return find(tokens, dict.fromkeys([*own, *prompts_in(tokens)]))
 
 
 def _prepare(

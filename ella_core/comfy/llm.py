@@ -97,8 +97,8 @@ class LLM:
             name: its name in the dropdown.
             path: see `load_text_encoder`.
             dtype: one of `DTYPES`, or "auto": fp16 on a GPU, fp32 on the CPU, unless ComfyUI was
-                started with a flag that sets the text encoders' dtype. The 8-bit ones compute in
-                what "auto" is.
+                started with --fp16-text-enc, --bf16-text-enc or --fp32-text-enc. The 8-bit ones
+                compute in what "auto" is.
 
         Raises:
             EllaError: an unknown dtype, or see `check_text_encoder`.

@@ -1,12 +1,13 @@
 """A prompt inside a CONDITIONING: its tokens at any timestep, and what other nodes did to them."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from comfy.conds import CONDRegular
 from comfy.model_management import intermediate_device, load_models_gpu
+from comfy_execution.utils import get_executing_context
 
 from ..errors import EllaError
 from .connector import ELLA, check_features
@@ -16,6 +17,7 @@ from .llm import LLMEmbeds
 logger = logging.getLogger("ella")
 
 _PLACEHOLDER_TIMESTEP = 499
+_NOWHERE = object()  # None is a run outside ComfyUI's queue
 
 
 class TimestepPrompt:
@@ -32,13 +34,14 @@ class TimestepPrompt:
         self.ella = ella
         self.embeds = embeds
         self.placeholder = TimestepTokens.of(placeholder, [self])
-        self._warned = False
+        self._warned_in: Any = _NOWHERE
 
     def warn_of_change(self) -> None:
-        """Say once that another node changed these tokens."""
-        if self._warned:
+        """Say once per run that another node changed these tokens."""
+        run = get_executing_context()
+        if self._warned_in == run:
             return
-        self._warned = True
+        self._warned_in = run
         text = (
             "A node between ELLA and the sampler changed the tokens of a conditioning "
             "(Conditioning (Average) does). They are used as they are and no longer follow the "
@@ -71,10 +74,10 @@ def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds]) -> list[TimestepPrompt
 
 
 class TimestepTokens(torch.Tensor):
-    """The tensor of a CONDITIONING, which knows the prompts in it also when it is concatenated.
+    """The tensor of a CONDITIONING, which remembers its prompts whatever is done to it.
 
-    Conditioning (Concat) keeps the options of its first conditioning alone. Where ELLA comes
-    second, this tensor is the only thing of ours that is left.
+    Conditioning (Concat) and (Average) keep the options of their first conditioning alone. Where
+    ELLA comes second, this tensor is the only thing of ours that is left.
     """
 
     prompts: tuple[TimestepPrompt, ...]
@@ -82,7 +85,8 @@ class TimestepTokens(torch.Tensor):
     @classmethod
     def of(cls, tokens: torch.Tensor, prompts: Iterable[TimestepPrompt]) -> "TimestepTokens":
         """`tokens` with a note of the prompts that stand in it."""
-        noted = tokens.as_subclass(cls)
+        with torch._C.DisableTorchFunctionSubclass():
+            noted = tokens.as_subclass(cls)
         noted.prompts = tuple(dict.fromkeys(prompts))
         return noted
 
@@ -94,13 +98,14 @@ class TimestepTokens(torch.Tensor):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Every operation gives plain tensors, but a concatenation remembers its parts' prompts."""
+        """What still has the shape of tokens remembers the prompts it was made of."""
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **(kwargs or {}))
-        if func not in (torch.cat, torch.concat, torch.concatenate):
+        sources = [source for source in _flat([*args, kwargs or {}]) if isinstance(source, cls)]
+        is_tokens = isinstance(result, torch.Tensor) and result.is_floating_point()
+        if not is_tokens or result.shape[2:] != sources[0].shape[2:]:
             return result
-        parts = args[0] if args else (kwargs or {})["tensors"]
-        return cls.of(result, (prompt for part in parts for prompt in prompts_in(part)))
+        return cls.of(result, (prompt for source in sources for prompt in source.prompts))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TimestepTokens":
         return TimestepTokens.of(self.clone(), self.prompts)
@@ -120,27 +125,51 @@ class CONDTimestepPrompt(CONDRegular):
         )
 
 
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _flat(value)
+        elif isinstance(value, dict):
+            yield from _flat(value.values())
+        else:
+            yield value
+
+
 Places = dict[int, TimestepPrompt]  # where a prompt's tokens begin in a tensor -> the prompt
 
 
-def prompts_in(tokens: torch.Tensor) -> tuple[TimestepPrompt, ...]:
+def plain(tokens: torch.Tensor) -> torch.Tensor:
+    """The same tensor without a memory."""
+    with torch._C.DisableTorchFunctionSubclass():
+        return tokens.as_subclass(torch.Tensor)
+
+
+def prompts_in(tokens: torch.Tensor | None) -> tuple[TimestepPrompt, ...]:
     """The prompts that a tensor was made of, as far as it knows."""
     return tokens.prompts if isinstance(tokens, TimestepTokens) else ()
 
 
 def find(tokens: torch.Tensor, prompts: Iterable[TimestepPrompt]) -> Places:
-    """Where in a cond's tensor (B, N', W) the placeholders of `prompts` stand unchanged."""
+    """Where in a cond's tensor (B, N', W) the placeholders of `prompts` stand unchanged.
+
+    A prompt that is not there any more is warned about, unless the tensor was zeroed out.
+    """
     places: Places = {}
-    plain = tokens.as_subclass(torch.Tensor)
+    static = plain(tokens)
     for prompt in prompts:
         if tokens is prompt.placeholder:
             return {0: prompt}
-        sought = prompt.placeholder.to(plain)
+        sought = plain(prompt.placeholder).to(static)
         n = sought.shape[1]
-        begins = (plain[0, : max(0, plain.shape[1] - n + 1)] == sought[0, 0]).all(dim=-1)
-        for start in begins.nonzero().flatten().tolist():
-            if torch.equal(plain[:, start : start + n], sought.expand(len(plain), -1, -1)):
-                places[start] = prompt
+        begins = (static[0, : max(0, static.shape[1] - n + 1)] == sought[0, 0]).all(dim=-1)
+        found = [
+            start
+            for start in begins.nonzero().flatten().tolist()
+            if torch.equal(static[:, start : start + n], sought.expand(len(static), -1, -1))
+        ]
+        places |= dict.fromkeys(found, prompt)
+        if not found and static.any():
+            prompt.warn_of_change()
     return places
 
 
@@ -154,6 +183,7 @@ def fill(
     Returns:
         (1 or B or len(timesteps), N', W) float32 on `device`.
     """
+    tokens = plain(tokens)
     parts, end = [], 0
     for start, prompt in sorted(places.items()):
         parts += [tokens[:, end:start], prompt.ella.tokens(prompt.embeds, timesteps, device)]

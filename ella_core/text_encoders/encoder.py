@@ -82,6 +82,8 @@ class TextEncoder:
                 f"max_length is {max_length}, but this LLM reads at most {self.window} tokens at "
                 f"once. Set it to {self.window} or less in LLM Text Encode (ELLA), or to 0."
             )
+        # Half of a surrogate pair, which JSON can bring, is no text to a tokenizer.
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         plain, weights = parse(text)
         texts, chunk_length = [plain], 0
         if chunked:
@@ -156,7 +158,7 @@ def _weigh(features_BLD: torch.Tensor, weights: Sequence[float], empty_D: torch.
 
     Weight 0 is the empty prompt, 1 the word, more overdrives it. Multiplying the features instead
     would do next to nothing, for the connector puts them through a layer norm: with weights of the
-    released size 1.3 on a few tokens changes its output by 0.1 % that way, by 4 to 8 % this way
+    released size 1.3 on a few tokens changes its output by < 0.2 % that way, by 4 to 9 % this way
     (tests/ella_core/text_encoders/test_weighting.py).
     """
     places = [i for i, weight in enumerate(weights) if weight != 1]

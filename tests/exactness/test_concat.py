@@ -1,5 +1,7 @@
 """Conditioning (Concat): ELLA's tokens are recomputed wherever they stand."""
 
+import time
+
 import pytest
 import torch
 
@@ -30,6 +32,27 @@ def test_plain_tokens_after_and_before_ella(exact, new_graph, first):
             static, ella = row.tokens[:, :77], row.tokens[:, 77:]
         assert torch.equal(static, plain_tokens(3))
         exact.assert_exact(ella, (POSITIVE, NEGATIVE)[row.index], row.timestep)
+
+
+def test_a_connector_whose_options_concat_dropped_is_loaded_beside_the_unet(exact, new_graph):
+    graph = new_graph()
+    plain = graph.plain(3)
+    sides = [concat(graph, plain, side) for side in (graph.conditioning[1], graph.conditioning[2])]
+    model, name = graph.recorder()
+    sampler = graph.sample(record=False, model=model, positive=sides[0], negative=sides[1])
+    graph.save(sampler)
+    exact.run(graph)
+    server = exact.host.server
+    server.post("/free", {"unload_models": True})
+    deadline = time.monotonic() + 30
+    while server.get("/ella_test/state")["loaded"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    graph.nodes[sampler.id]["inputs"]["seed"] = 2
+    exact.run(graph)
+    records = exact.host.records(name)
+    assert len(records) == 12
+    assert all(record["loaded_connectors"] == 1 for record in records[6:])
 
 
 def test_ella_after_ella(exact, new_graph):

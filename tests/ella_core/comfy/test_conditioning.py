@@ -75,17 +75,25 @@ def test_samples_at_different_sigmas_each_get_their_own_tokens(host):
             assert relative_error(row, host.reference("A red cat.").at(step)) < TOLERANCE
 
 
-def test_averaged_conditionings_are_warned_about(host):
+@pytest.mark.parametrize("first", [True, False])
+def test_averaged_conditionings_are_warned_about(host, first):
     graph = EllaGraph("A red cat.", "blurry")
+    sides = [graph.conditioning[1], graph.plain(3)]
+    to, source = sides if first else reversed(sides)
     average = graph.add(
         "ConditioningAverage",
-        conditioning_to=graph.conditioning[1],
-        conditioning_from=graph.conditioning[2],
+        conditioning_to=to,
+        conditioning_from=source,
         conditioning_to_strength=0.5,
     )
-    graph.save(graph.sample(positive=average))
-    assert host.run(graph).error is None
-    assert "changed the tokens of a conditioning" in host.server.log_tail()
+    sampler = graph.sample(positive=average, seed=int(first))
+    graph.save(sampler)
+    result = host.run(graph)
+    assert result.error is None
+    note = result.texts[sampler.id]
+    assert "changed the tokens of a conditioning" in note
+    assert "use ELLA Blend Embeds instead" in note
+    assert note in host.server.log_tail()
 
 
 def test_an_unpatched_model_is_said_to_be_unpatched(host):

@@ -57,19 +57,6 @@ def test_an_mlp_gives_each_prompt_as_many_tokens_as_it_has(make):
         torch.testing.assert_close(found, ella.connector(features, torch.tensor([7])))
 
 
-def test_what_is_kept_is_bounded_and_never_lacks_what_is_asked_for(make):
-    ella, prompt = make(TSC), embeds(3)
-    ((features, _),) = prompt.parts
-    ella.prepare([prompt], range(250), CPU)
-    wanted = [0, *range(300, 320)]  # 0 is the oldest of those kept
-    ella.prepare([prompt], wanted, CPU)
-    assert ella.has(prompt, wanted)
-    assert len(ella._of(features)) == 256
-    assert not ella.has(prompt, [1])
-    ella.prepare([prompt], range(400), CPU)  # a schedule longer than the bound is kept whole
-    assert ella.has(prompt, range(400))
-
-
 def test_a_long_schedule_is_computed_in_several_passes(make):
     ella, prompts, passes = make(TSC), [embeds(2000), embeds(1)], []
     ella.connector.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[1])))
