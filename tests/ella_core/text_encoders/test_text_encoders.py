@@ -68,6 +68,13 @@ def test_a_prompt_longer_than_the_llm_is_read_in_pieces(llama):
     assert (prompt.windows, prompt.tokens) == (4, 804)
 
 
+@pytest.mark.parametrize(
+    ("text", "read_as"), [("a \ud800 cat", "a \ufffd cat"), ("a \ud83d\ude00 cat", "a 😀 cat")]
+)
+def test_halves_of_characters_as_json_may_bring_them(smollm2, text, read_as):
+    assert torch.equal(smollm2.encode(text).features, smollm2.encode(read_as).features)
+
+
 def test_a_fixed_length_beyond_what_the_llm_can_read(llama):
     with pytest.raises(EllaError, match="max_length is 257, but this LLM reads at most 256"):
         load_text_encoder(llama, torch.float32).encode("a", max_length=257)
