@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from comfyui import Server
-from conftest import HOST_PACKS
-from support.host import EllaGraph, Host
+from support.host import HOST_PACKS, EllaGraph, Host
 
 RUNS = 200
 WARM_UP = 20

@@ -15,6 +15,7 @@ from .reference import tsc
 
 T5 = "some folder/t5 in it"  # what it is called must not matter
 LLM_DIM = 64
+HOST_PACKS = Path(__file__).parents[1] / "host_packs"
 
 
 @dataclass
