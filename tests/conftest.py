@@ -1,13 +1,9 @@
 """One real ComfyUI for all tests that need a host."""
 
-from pathlib import Path
-
 import pytest
 
 from comfyui import Server
-from support.host import Host, assemble
-
-HOST_PACKS = Path(__file__).parent / "host_packs"
+from support.host import HOST_PACKS, Host, assemble
 
 
 @pytest.fixture(scope="session")

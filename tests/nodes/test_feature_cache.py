@@ -2,15 +2,17 @@
 
 import os
 import shutil
+import sys
 import threading
 from contextlib import contextmanager
 
 import pytest
 import requests
 import torch
+from safetensors.torch import load
 
 from comfyui import Server
-from support.host import LLM_DIM, EllaGraph, Host, relative_error
+from support.host import LLM_DIM, T5, EllaGraph, Host, relative_error
 from support.models import write_t5, write_tsc
 from tiny_models import draw_checkpoint
 
@@ -38,9 +40,9 @@ def features(base):
     return base / "user/__ella/features"
 
 
-def sample(host, positive=PROMPT, dtype="fp32"):
+def sample(host, positive=PROMPT, negative="", llm=LLM, dtype="fp32"):
     """The latent of a run, and the lines that its nodes showed."""
-    graph = EllaGraph(positive, "", llm=LLM)
+    graph = EllaGraph(positive, negative, llm=llm)
     graph.nodes[graph.llm.id]["inputs"]["dtype"] = dtype
     saved = graph.save(graph.sample(record=False, steps=2))
     result = host.run(graph)
@@ -135,6 +137,59 @@ def test_a_folder_that_can_not_be_written(base):
         assert str(features(base)) in log
         assert not torch.equal(first, again)
         assert clear(host) == {"entries": 0, "bytes": 0}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that root can't write to")
+def test_a_folder_that_root_can_not_write_to(host):
+    sample(host, llm=T5)
+    folder = features(host.server.base)
+    kept = folder.rename(folder.with_name("kept"))
+    folder.symlink_to("/sys", target_is_directory=True)
+    try:
+        first, _ = sample(host, "An orange fox.", llm=T5)
+        again, _ = sample(host, "A green fox.", llm=T5)
+    finally:
+        folder.unlink()
+        kept.rename(folder)
+    assert host.server.log.read_text().count(f"can't be kept in {folder}") == 1
+    assert not torch.equal(first, again)
+
+
+def test_a_folder_deleted_while_running(host):
+    sample(host, llm=T5)
+    folder = features(host.server.base)
+    shutil.rmtree(folder)
+    sample(host, "A boat of paper.", llm=T5)
+    assert len(list(folder.glob("*.safetensors"))) == 1
+
+
+def flip_a_byte(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def cut_short(content):
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, cut_short])
+def test_damaged_entries_are_read_anew(host, damage):
+    prompts = {"positive": f"glass, {damage.__name__}", "negative": f"mud, {damage.__name__}"}
+    sample(host, llm=T5)  # the LLM has now read the empty prompt, and won't again
+    clear(host)
+    before, _ = sample(host, llm=T5, **prompts)
+    entries = list(features(host.server.base).glob("*.safetensors"))
+    good = [load(file.read_bytes())["features"] for file in entries]
+    assert len(entries) == 2
+    for file in entries:
+        file.write_bytes(damage(file.read_bytes()))
+    sample(host, llm=T5)  # ComfyUI's own cache, which holds the last graph only, must not answer
+    after, _ = sample(host, llm=T5, **prompts)
+    assert torch.equal(after, before)
+    log = host.server.log.read_text()
+    for file, expected in zip(entries, good, strict=True):
+        assert log.count(f"the prompt is read anew, {file} is unusable") == 1
+        assert torch.equal(load(file.read_bytes())["features"], expected)
 
 
 def test_two_prompts_queued_at_once_and_an_unloaded_llm(base):

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from comfyui import Server
-from conftest import HOST_PACKS
-from support.host import EllaGraph, Host
+from support.host import HOST_PACKS, EllaGraph, Host
 
 RUNS = 200
 WARM_UP = 20
+SIZES = [(64, 64), (96, 64), (128, 128)]  # width and height in pixels
 
 
 def graph(positive="A red cat.", **changes):
@@ -62,6 +62,27 @@ def test_models_that_are_loaded_in_part_give_the_same_picture(host, start, pictu
         assert torch.equal(Host(server, host.tsc_weights).latent(result, saved), picture)
 
 
+def test_without_comfyuis_cache_the_same_seed_gives_the_same_picture(host, start):
+    with start("--cache-none") as server:
+        latents = []
+        for seed in (1, 2, 1):
+            built, saved = graph(seed=seed)
+            result = server.run(built.nodes)
+            assert result.error is None, result.error
+            latents.append(Host(server, host.tsc_weights).latent(result, saved))
+    assert torch.equal(latents[2], latents[0])
+    assert not torch.equal(latents[1], latents[0])
+
+
+def test_deep_copies_of_conditionings_give_the_same_picture(host, picture):
+    built = EllaGraph("A red cat.", "blurry")
+    copies = [built.add("TestDeepCopy", conditioning=built.conditioning[i]) for i in (1, 2)]
+    saved = built.save(built.sample(record=False, steps=3, positive=copies[0], negative=copies[1]))
+    result = host.run(built)
+    assert result.error is None, result.error
+    assert torch.equal(host.latent(result, saved.id), picture)
+
+
 def wait_until(condition):
     deadline = time.monotonic() + 30
     while not condition():
@@ -92,7 +113,8 @@ def test_memory_is_flat_over_many_runs(start):
         process, sizes, options = psutil.Process(server.pid), [], []
         for i in range(RUNS):
             text = f"A red cat, {uuid.uuid4().hex}." if i % 2 else "A blue dog."
-            built, _ = graph(text, seed=i, batch=1 + i % 3)
+            width, height = SIZES[i % 3]
+            built, _ = graph(text, seed=i, batch=1 + i // 3 % 2, width=width, height=height)
             assert server.run(built.nodes).error is None
             sizes.append(process.memory_info().rss)
             if i + 1 in (WARM_UP, RUNS):

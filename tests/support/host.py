@@ -15,6 +15,7 @@ from .reference import tsc
 
 T5 = "some folder/t5 in it"  # what it is called must not matter
 LLM_DIM = 64
+HOST_PACKS = Path(__file__).parents[1] / "host_packs"
 
 
 @dataclass
@@ -145,8 +146,10 @@ class EllaGraph(Graph):
         """A CONDITIONING of 77 tokens that is none of ELLA's, in place of CLIP's."""
         return self.add("TestPlainConditioning", seed=seed, width=width, batch=batch)
 
-    def sample(self, record: bool = True, batch: int = 1, **changes) -> Node:
-        """KSampler over an 8x8 latent; `changes` are its inputs. Saves the latent."""
+    def sample(
+        self, record: bool = True, batch: int = 1, width: int = 64, height: int = 64, **changes
+    ) -> Node:
+        """KSampler over an empty latent, its size in pixels; `changes` are KSampler's inputs."""
         inputs = {
             "model": self.conditioning[0],
             "positive": self.conditioning[1],
@@ -163,7 +166,7 @@ class EllaGraph(Graph):
             inputs["model"] = self.add("TestRecordUNet", model=inputs["model"], name=self.record)
         if "latent_image" not in inputs:
             inputs["latent_image"] = self.add(
-                "EmptyLatentImage", width=64, height=64, batch_size=batch
+                "EmptyLatentImage", width=width, height=height, batch_size=batch
             )
         return self.add("KSampler", **inputs)
 

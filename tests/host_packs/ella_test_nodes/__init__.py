@@ -1,5 +1,6 @@
 """Nodes for the tests only: a recorder around the U-Net, and models that are costly to make."""
 
+import copy
 from pathlib import Path
 from typing import ClassVar
 
@@ -141,6 +142,21 @@ class PlainConditioning:
         return ([[torch.randn(batch, 77, width, generator=generator), {}]],)
 
 
+class DeepCopy:
+    """Gives a deep copy of a CONDITIONING, as some packs make of what they change."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "copy"
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"conditioning": ("CONDITIONING",)}}
+
+    def copy(self, conditioning):
+        return (copy.deepcopy(conditioning),)
+
+
 class ModelWithoutWeights:
     """A MODEL of ComfyUI's own class and real size, without memory for its weights."""
 
@@ -216,6 +232,7 @@ NODE_CLASS_MAPPINGS = {
     "TestSigmaPerSample": SigmaPerSample,
     "TestCountPasses": CountPasses,
     "TestPlainConditioning": PlainConditioning,
+    "TestDeepCopy": DeepCopy,
     "TestModelWithoutWeights": ModelWithoutWeights,
     **SAMPLING,
 }

@@ -1,0 +1,28 @@
+"""Runs that must fail with a clear message, and the next graph's that must not."""
+
+import itertools
+
+from .host import EllaGraph
+
+seeds = itertools.count(1000)  # a seed that was there before would not be sampled again
+
+
+def run_one_step(host, graph, **changes):
+    graph.save(graph.sample(**{"record": False, "steps": 1, **changes}))
+    return host.run(graph)
+
+
+def assert_fails(host, graph, node_type, *parts):
+    """The run fails at `node_type` with all `parts` in its message, and the next one is fine."""
+    result = run_one_step(host, graph)
+    assert result.error is not None
+    message = result.error["exception_message"]
+    assert result.error["node_type"] == node_type, message
+    assert result.error["exception_type"].endswith("EllaError")
+    for part in parts:
+        assert part in message
+    assert_still_runs(host)
+
+
+def assert_still_runs(host):
+    assert run_one_step(host, EllaGraph(), seed=next(seeds)).error is None
