@@ -17,7 +17,7 @@ SIZES = [(64, 64), (96, 64), (128, 128)]  # width and height in pixels
 
 def graph(positive="A red cat.", **changes):
     graph = EllaGraph(positive, "blurry")
-    saved = graph.save(graph.sample(record=False, steps=3, **changes))
+    saved = graph.save(graph.sample(**{"record": False, "steps": 3, **changes}))
     return graph, saved.id
 
 
@@ -114,7 +114,8 @@ def test_memory_is_flat_over_many_runs(start):
         for i in range(RUNS):
             text = f"A red cat, {uuid.uuid4().hex}." if i % 2 else "A blue dog."
             width, height = SIZES[i % 3]
-            built, _ = graph(text, seed=i, batch=1 + i // 3 % 2, width=width, height=height)
+            size = {"width": width, "height": height, "batch": 1 + i // 3 % 2}
+            built, _ = graph(text, seed=i, steps=1, **size)
             assert server.run(built.nodes).error is None
             sizes.append(process.memory_info().rss)
             if i + 1 in (WARM_UP, RUNS):
