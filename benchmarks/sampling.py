@@ -8,7 +8,9 @@ of the processor's time):
     static     a fixed conditioning of 64 tokens, no ELLA
     first      ELLA, with prompts that it has not seen
     new seed   ELLA, with the prompts and the schedule of the run before
-    naive      the connector asked at each model call, for each prompt by itself
+    naive      prompts not seen before, the connector asked at each model call, prompt by prompt
+
+`first` and `naive` include making the conditionings, which asks the connector once.
 
 The U-Net has Stable Diffusion 1.5's architecture and the connector the released one's, both with
 random weights: the time does not depend on the weights. The LLM is no part of this.
@@ -32,7 +34,7 @@ SD15 = {
     "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
     "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
 }
-KINDS = ("static", "first", "new seed", "naive")
+KINDS = ("static", "first", "new seed", "naive")  # in this order: new seed follows first
 LENGTHS = (60, 1)  # LLM tokens of a prompt of three sentences and of an empty negative
 
 
@@ -83,7 +85,7 @@ class Runs:
             _synchronise(get_torch_device())
             clock = time.perf_counter if torch.cuda.is_available() else time.process_time
             start = clock()
-            if kind == "first" or self._pair is None:
+            if kind in ("first", "naive") or self._pair is None:
                 self._pair = self._make_pair(self._ella, embeds, (None, None))
             positive, negative = self._pair if kind != "static" else _frozen(self._pair)
             settings = (self._steps, 7.0, "euler", "karras", positive, negative, latent)
