@@ -158,7 +158,7 @@ def plot(shares: dict[int, dict[str, float]], where: str, file: Path) -> None:
     axes.set_ylabel("% of the run's time")
     axes.set_title(f"Time that ELLA takes ({where})", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(KINDS) - 1, frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
 
