@@ -1,6 +1,6 @@
 """What travels on the ELLA wire: a connector that ComfyUI can load and evict."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class ELLA:
         self.patcher = patcher
         # By the LLM's features: what is kept goes when the prompt does, and a prompt that stays
         # keeps it, whatever becomes of the other prompts, the conditioning or the sampler.
-        self._kept = WeakTensorKeyDictionary()
+        self._kept: MutableMapping[torch.Tensor, Kept] = WeakTensorKeyDictionary()
 
     @property
     def connector(self) -> "Connector":
@@ -89,15 +89,23 @@ class ELLA:
             (len(timesteps), N, W).
         """
         keys = self._keys(timesteps)
-        keys = keys[:1] if len(set(keys)) == 1 else keys
-        parts = [torch.cat([self._of(f)[k] for k in keys]) * w for f, w in embeds.parts]
+        if len(set(keys)) == 1:
+            parts = [self._of(features)[keys[0]] for features, _ in embeds.parts]
+        else:
+            parts = [
+                torch.cat([self._of(features)[k] for k in keys]) for features, _ in embeds.parts
+            ]
         if len({part.shape for part in parts}) > 1:
             raise EllaError(
                 f"The connector {self.name} makes as many tokens as a prompt has, so prompts of "
                 f"different length can't be mixed: use a strength of 1, and Conditioning (Combine) "
                 f"instead of Blend Embeds."
             )
-        return reduce(torch.add, parts).to(device)
+        weighted = [
+            part if weight == 1 else part * weight
+            for part, (_, weight) in zip(parts, embeds.parts, strict=True)
+        ]
+        return reduce(torch.add, weighted).to(device)
 
     @torch.no_grad()
     def _compute(
@@ -123,10 +131,7 @@ class ELLA:
         return torch.cat(passes, dim=1).to(model_management.intermediate_device())
 
     def _of(self, features: torch.Tensor) -> Kept:
-        if features not in self._kept:
-            self._kept[features] = {}
-        kept: Kept = self._kept[features]
-        return kept
+        return self._kept.setdefault(features, {})
 
     def _keys(self, timesteps: Sequence[int]) -> list[int]:
         """What results are kept by: a connector that knows no timestep has one for all."""

@@ -28,12 +28,14 @@ class TimestepPrompt:
         embeds: what it makes them of.
         placeholder: (1, N, W) tokens of a middle timestep, the CONDITIONING's own tensor. Other
             nodes see and edit this one, so it also tells what they did to it.
+        length: N. Asking the placeholder each time would go through `TimestepTokens`.
     """
 
     def __init__(self, ella: ELLA, embeds: LLMEmbeds, placeholder: torch.Tensor) -> None:
         self.ella = ella
         self.embeds = embeds
         self.placeholder = TimestepTokens.of(placeholder, [self])
+        self.length = placeholder.shape[1]
         self._warned_in: Any = _NOWHERE
 
     def warn_of_change(self) -> None:
@@ -67,8 +69,8 @@ def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds]) -> list[TimestepPrompt
         load_models_gpu([ella.patcher])
         ella.prepare(embeds, [_PLACEHOLDER_TIMESTEP], ella.patcher.load_device)
     device = intermediate_device()
-    return [
-        TimestepPrompt(ella, each, ella.tokens(each, [_PLACEHOLDER_TIMESTEP], device))
+    return [  # other nodes may edit a placeholder, so it is no view of what the connector keeps
+        TimestepPrompt(ella, each, ella.tokens(each, [_PLACEHOLDER_TIMESTEP], device).clone())
         for each in embeds
     ]
 
@@ -186,9 +188,13 @@ def fill(
     tokens = plain(tokens)
     parts, end = [], 0
     for start, prompt in sorted(places.items()):
-        parts += [tokens[:, end:start], prompt.ella.tokens(prompt.embeds, timesteps, device)]
-        end = start + prompt.placeholder.shape[1]
-    parts = [part.to(device, torch.float32) for part in (*parts, tokens[:, end:]) if part.shape[1]]
+        if start > end:
+            parts.append(tokens[:, end:start])
+        parts.append(prompt.ella.tokens(prompt.embeds, timesteps, device))
+        end = start + prompt.length
+    if end < tokens.shape[1]:
+        parts.append(tokens[:, end:])
+    parts = [part.to(device, torch.float32) for part in parts]
     if len(parts) == 1:
         return parts[0]
     batch = max(map(len, parts))
