@@ -83,7 +83,7 @@ class Counter {
     try {
       answer = await (await api.fetchApi("/ella/tokens", request)).json()
     } catch (error) {
-      answer = { error: `The server does not answer: ${error.message}` }
+      answer = { error: `not counted: ${error.message}` }
     }
     if (key !== this.seen) return // the prompt has changed in the meantime
     if (answer.pending) return this.show("counting …", { muted: true }) // the next tick asks again

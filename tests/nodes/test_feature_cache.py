@@ -41,13 +41,14 @@ def features(base):
 
 
 def sample(host, positive=PROMPT, negative="", llm=LLM, dtype="fp32"):
-    """The latent of a run, and the lines that its nodes showed."""
+    """The latent of a run, and the lines that its LLM Text Encode nodes showed."""
     graph = EllaGraph(positive, negative, llm=llm)
     graph.nodes[graph.llm.id]["inputs"]["dtype"] = dtype
     saved = graph.save(graph.sample(record=False, steps=2))
     result = host.run(graph)
     assert result.error is None, result.error
-    return host.latent(result, saved.id), sorted(result.texts.values())
+    texts = [text for node, text in result.texts.items() if node != graph.conditioning.id]
+    return host.latent(result, saved.id), sorted(texts)
 
 
 def replace_file(file, content):
