@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..ella_core.comfy.folders import register_folders
 from ..ella_core.comfy.routes import register_routes
-from . import conditioning, loaders, text
+from . import conditioning, downloads, loaders, text
 
 
 class EllaExtension(ComfyExtension):
@@ -14,4 +14,4 @@ class EllaExtension(ComfyExtension):
         """All nodes of the pack."""
         register_folders()
         register_routes()
-        return [*loaders.NODES, *text.NODES, *conditioning.NODES]
+        return [*loaders.NODES, *text.NODES, *conditioning.NODES, *downloads.NODES]
