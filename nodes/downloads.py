@@ -48,7 +48,7 @@ class ELLADownloadModels(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, models: str | None) -> str | None:
+    def fingerprint_inputs(cls, models: str | None) -> str | float | None:
         """Have a model that was deleted since the last run downloaded again."""
         from ..ella_core.comfy.downloads import identity
 

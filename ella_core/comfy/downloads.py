@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -163,10 +164,13 @@ def target(name: str) -> Path:
     return next((root / path for root in roots if (root / path).exists()), roots[0] / path)
 
 
-def identity(names: Iterable[str]) -> str:
-    """What there is of the models now, so that one that was deleted is downloaded again."""
-    there = [path for path in map(target, names) if path.exists()]
-    return "\n".join(map(file_identity, there))
+def identity(names: Iterable[str]) -> str | float:
+    """Which files there are of the models; while one is missing NaN, which equals nothing."""
+    paths = [target(name) for name in names]
+    complete = [path / "config.json" if path.is_dir() else path for path in paths]
+    if not all(path.exists() for path in complete):
+        return math.nan
+    return "\n".join(map(file_identity, paths))
 
 
 def _find(name: str) -> Download:
