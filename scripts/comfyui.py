@@ -30,11 +30,18 @@ class Result:
         outputs: node id -> what the node showed or saved.
         error: ComfyUI's own report (exception_message, node_type ...), None if all went well.
         texts: node id -> the last line of text shown on the node.
+        lines: node id and text of all those lines.
+        progress: node id, done, of: how the nodes' progress bars moved.
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
-    texts: dict[str, str] = field(default_factory=dict)
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    progress: list[tuple[str, int, int]] = field(default_factory=list)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        return dict(self.lines)
 
 
 class Server:
@@ -163,7 +170,7 @@ async def _follow(
             if int.from_bytes(message.data[:4], "big") == 3:  # BinaryEventTypes.TEXT
                 size = int.from_bytes(message.data[4:8], "big")
                 node = message.data[8 : 8 + size].decode()
-                result.texts[node] = message.data[8 + size :].decode()
+                result.lines.append((node, message.data[8 + size :].decode()))
             continue
         event = json.loads(message.data)
         kind, data = event["type"], event["data"]
@@ -171,6 +178,9 @@ async def _follow(
             continue
         if kind == "progress":
             on_progress(data["node"], data["value"], data["max"])
+        elif kind == "progress_state":
+            running = [n for n in data["nodes"].values() if n["state"] == "running"]
+            result.progress += [(n["node_id"], n["value"], n["max"]) for n in running]
         elif kind == "executed":
             result.outputs[data["node"]] = data["output"]
         elif kind in ("execution_error", "execution_interrupted"):
