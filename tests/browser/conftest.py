@@ -1,0 +1,47 @@
+"""The editor of the tests' ComfyUI in a real browser. Without one these tests are left out."""
+
+import os
+import shutil
+
+import pytest
+
+from bootstrap import host_dir
+from support.browser import HOW_TO_GET_ONE, Chromium, Editor
+
+LEFT_OUT = "no browser"
+
+
+# Closed after each file: as long as it is open, the host fixture can queue nothing by itself.
+@pytest.fixture(scope="module")
+def browser():
+    with Chromium() as browser:
+        if browser is None and os.environ.get("ELLA_REQUIRE_BROWSER"):
+            pytest.fail(f"ELLA_REQUIRE_BROWSER is set: {HOW_TO_GET_ONE}")
+        if browser is None:
+            pytest.skip(f"{LEFT_OUT}: {HOW_TO_GET_ONE}")
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def open_editor(browser, host):
+    (host.server.base / "input").mkdir(exist_ok=True)
+    shutil.copy(host_dir() / "input/example.png", host.server.base / "input")
+    return Editor(browser, host.server)
+
+
+@pytest.fixture
+def editor(open_editor):
+    """The editor, without dialogs and with an empty canvas."""
+    open_editor.clear()
+    yield open_editor
+    assert not open_editor.errors, open_editor.errors
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = {report.nodeid for report in skipped if f": {LEFT_OUT}: " in str(report.longrepr)}
+    if left_out:
+        files = sorted({nodeid.split("::")[0] for nodeid in left_out})
+        terminalreporter.write_line(
+            f"{len(left_out)} browser tests were left out ({', '.join(files)}): {HOW_TO_GET_ONE}"
+        )

@@ -1,0 +1,59 @@
+"""The bundled workflow in ComfyUI's own editor."""
+
+import json
+
+import pytest
+
+from bootstrap import ROOT
+from support.host import T5
+from workflow import set_widgets, to_api
+
+WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
+SMALL = {"ckpt_name": "sd15.safetensors", "ella_name": "tsc.safetensors", "llm_name": T5}
+
+
+@pytest.fixture
+def workflow():
+    return json.loads(WORKFLOW.read_text(encoding="utf-8"))
+
+
+def test_opens_is_converted_and_runs(editor, host, workflow):
+    set_widgets(workflow, **SMALL, width=64, height=64, steps=2)
+    editor.load(workflow)
+    assert editor.dialogs() == {}
+    assert editor.red_nodes() == []
+    assert editor.api_form() == to_api(workflow)
+    run = editor.run()
+    assert run.error is None
+    ((image,),) = (output["images"] for output in run.outputs.values())
+    assert (host.server.base / "output" / image["filename"]).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_missing_node_is_seen(editor, workflow):
+    set_widgets(workflow, **SMALL)
+    workflow["nodes"][1]["type"] = "ELLANoSuchNode"
+    editor.load(workflow)
+    assert editor.red_nodes() == ["ELLANoSuchNode"]
+    assert "ELLANoSuchNode" in editor.dialogs()["global-missing-nodes"]
+
+
+def test_missing_models_are_offered_for_download(editor, workflow):
+    editor.load(workflow)
+    text = editor.dialogs()["global-missing-models-warning"]
+    for node in workflow["nodes"]:
+        for model in node["properties"].get("models", []):
+            assert f"{model['directory']} / {model['name']}" in text
+
+
+def test_an_error_in_our_javascript_is_seen(editor):
+    editor.page.evaluate("setTimeout(() => { throw new Error('/extensions/ELLA-Nodes/x.js') })")
+    editor.page.wait_for_timeout(100)
+    assert len(editor.errors) == 1
+    editor.errors.clear()
+
+
+def test_a_run_that_fails_tells_why(editor, workflow):
+    set_widgets(workflow, **{**SMALL, "llm_name": "no such LLM"})
+    editor.load(workflow)
+    run = editor.run()
+    assert "no such LLM" in str(run.error)

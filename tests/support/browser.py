@@ -1,0 +1,168 @@
+"""ComfyUI's editor in a real browser."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, Playwright, sync_playwright
+
+from comfyui import PACK_NAME, Server
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+HOW_TO_GET_ONE = (
+    "no Chromium was found. Debian: apt-get install chromium. Anywhere: "
+    f"{sys.executable} -m playwright install chromium. Or name one in the variable CHROMIUM."
+)
+# Nothing that phones home, and no sandbox, which needs rights that containers don't give.
+_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
+_TIMEOUT = 120_000  # ms; small machines take their time
+
+_FOLLOW = """() => {
+  const run = window.followedRun = { outputs: {}, end: null, error: null }
+  const listening = new AbortController()
+  const on = (kind, react) => app.api.addEventListener(kind, react, { signal: listening.signal })
+  on("executed", ({ detail }) => { run.outputs[detail.node] = detail.output })
+  for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
+    on(kind, ({ detail }) => {
+      run.end = kind
+      if (kind !== "execution_success") run.error = detail
+      listening.abort()
+    })
+}"""
+
+
+def find_chromium(playwright: Playwright) -> str | None:
+    """The path of a Chromium: $CHROMIUM, one on the PATH, or Playwright's own."""
+    named = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else NAMES
+    found = next((path for path in map(shutil.which, named) if path), None)
+    own = playwright.chromium.executable_path
+    return found or (own if Path(own).is_file() else None)
+
+
+class Chromium:
+    """A browser in a `with`. As long as it is open, `asyncio.run` fails in the same thread."""
+
+    def __enter__(self) -> Browser | None:
+        """Start it; None if there is none on this machine."""
+        self._playwright = sync_playwright().start()
+        path = find_chromium(self._playwright)
+        if path is None:
+            return None
+        return self._playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+
+    def __exit__(self, *_: object) -> None:
+        self._playwright.stop()
+
+
+@dataclass
+class Run:
+    """What the editor heard about a queued prompt.
+
+    Attributes:
+        outputs: node id -> what the node showed or saved.
+        error: ComfyUI's report, or the text of the dialog that came instead of a run.
+    """
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    error: Any = None
+
+
+class Editor:
+    """The editor on a page of its own, ready for use: no tour, dialog or banner, an empty canvas.
+
+    Attributes:
+        page: Playwright's page, for what is not here.
+        errors: uncaught errors and console errors out of this pack's own JavaScript.
+    """
+
+    def __init__(
+        self, browser: Browser, server: Server, width: int = 1600, height: int = 900
+    ) -> None:
+        server.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False})
+        self.errors: list[str] = []
+        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.page.set_default_timeout(_TIMEOUT)
+        self.page.on("pageerror", lambda error: self._collect(str(error.stack)))
+        self.page.on("console", self._read_console)
+        self.page.add_init_script("localStorage.vueNodesBannerDismissed = 'true'")
+        self.page.goto(server.address)
+        self.page.wait_for_function("window.app?.extensionManager?.workflow?.activeWorkflow")
+        self.clear()
+
+    def _read_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._collect(f"{message.text} ({message.location['url']})")
+
+    def _collect(self, text: str) -> None:
+        if f"/extensions/{PACK_NAME}/" in text:
+            self.errors.append(text)
+
+    def clear(self) -> None:
+        """Close all dialogs, empty the canvas and forget errors."""
+        self.close_dialogs()
+        self.page.evaluate("app.graph.clear()")
+        self.errors.clear()
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow in the editor's own format, as File > Open does."""
+        self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+        self.page.wait_for_timeout(300)  # dialogs are drawn after that
+
+    def dialogs(self) -> dict[str, str]:
+        """Open dialogs: ComfyUI's name for each -> its text.
+
+        Among the names are global-missing-nodes, global-missing-models-warning,
+        global-execution-error and global-error.
+        """
+        found = self.page.locator(".global-dialog").all()
+        return {d.get_attribute("aria-labelledby") or "": d.inner_text() for d in found}
+
+    def close_dialogs(self) -> None:
+        """Close whatever dialogs are open."""
+        while self.page.locator(".global-dialog").count():
+            before = self.page.locator(".global-dialog").count()
+            self.page.keyboard.press("Escape")
+            self.page.wait_for_function(
+                "n => document.querySelectorAll('.global-dialog').length < n", arg=before
+            )
+
+    def red_nodes(self) -> list[str]:
+        """Types of the nodes that the editor does not know or marks as wrong."""
+        return self.page.evaluate(
+            """() => app.graph.nodes
+              .filter(n => n.has_errors || !(n.type in LiteGraph.registered_node_types))
+              .map(n => n.type)"""
+        )
+
+    def serialize(self) -> dict[str, Any]:
+        """The open workflow as the editor would save it."""
+        return self.page.evaluate("app.graph.serialize()")
+
+    def api_form(self) -> dict[str, Any]:
+        """The open workflow as the editor would queue it, without titles."""
+        prompt = self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        for node in prompt.values():
+            node.pop("_meta", None)
+        return prompt
+
+    def run(self) -> Run:
+        """Press Run and wait for the end, or for the dialog that tells why there is no run."""
+        self.page.evaluate(_FOLLOW)
+        self.page.get_by_test_id("queue-button").get_by_role("button").first.click()
+        self.page.wait_for_function(
+            "followedRun.end || document.querySelector('.global-dialog')", timeout=2 * _TIMEOUT
+        )
+        self.page.wait_for_timeout(300)
+        followed = self.page.evaluate("followedRun")
+        error = followed["error"]
+        if followed["end"] is None:
+            error = self.dialogs()
+        return Run(followed["outputs"], error)
+
+    def screenshot(self, path: Path) -> None:
+        """Write a picture of the window, as PNG or JPEG by the file's name."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
