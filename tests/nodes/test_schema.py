@@ -53,9 +53,10 @@ NODES = {
 @pytest.fixture(scope="module")
 def infos(host):
     infos = host.server.get("/object_info")
-    return {
+    ours = {
         name: info for name, info in infos.items() if info["python_module"].endswith("ELLA-Nodes")
     }
+    return {name: info for name, info in ours.items() if not info.get("deprecated")}
 
 
 def test_these_are_all_the_nodes(infos):
