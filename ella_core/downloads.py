@@ -124,10 +124,11 @@ class Download:
         for file in files:
 
             def on_write(size: int, before: int = done) -> None:
-                report(f"downloading {self.source.label}", before + size, total)
+                report(f"downloading the {self.source.label}", before + size, total)
 
             if file.part.is_file() and not file.begun:
                 file.part.unlink()  # longer than the file
+            on_write(file.begun)
             transfer(file.remote, file.part, on_write)
             done += file.remote.size
             _check_part(file, report)

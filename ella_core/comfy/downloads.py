@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -169,7 +168,7 @@ def identity(names: Iterable[str]) -> str | float:
     paths = [target(name) for name in names]
     complete = [path / "config.json" if path.is_dir() else path for path in paths]
     if not all(path.exists() for path in complete):
-        return math.nan
+        return float("nan")  # a new one: ComfyUI takes math.nan for equal to itself
     return "\n".join(map(file_identity, paths))
 
 
