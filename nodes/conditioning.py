@@ -64,6 +64,7 @@ class ELLATimestepConditioning(io.ComfyNode):
                 io.Conditioning.Output(display_name="negative", tooltip=_CONDITIONING_OUTPUT),
             ],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # a twin shows its own share, too
         )
 
     @classmethod
@@ -114,6 +115,7 @@ class ELLAConditioning(io.ComfyNode):
                 io.Conditioning.Output(display_name="CONDITIONING", tooltip=_CONDITIONING_OUTPUT)
             ],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # a twin shows its own share, too
         )
 
     @classmethod

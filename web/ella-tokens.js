@@ -36,13 +36,13 @@ class Counter {
     this.shown = undefined // what the line is about, as JSON
     this.busy = false
     this.widget = node.addDOMWidget("ella_tokens", "ella_tokens", this.element, {
-      serialize: false, // not sent with the prompt,
+      serialize: false, // not sent with the prompt
       margin: MARGIN,
       getValue: () => "",
       getMinHeight: () => HEIGHT,
       getMaxHeight: () => HEIGHT,
     })
-    this.widget.serialize = false // nor saved in the workflow
+    this.widget.serialize = false // and not saved in the workflow
     this.show("", { muted: true })
   }
 

@@ -15,7 +15,7 @@ from .folders import file_identity, llm_path
 if TYPE_CHECKING:
     from ..text_encoders import PromptTokenizer
 
-_MAX_OPEN = 4  # tokenizers; that of T5 takes some 30 MB
+_MAX_OPEN = 4  # tokenizers
 _PATIENCE = 1.0  # seconds that a request waits for a tokenizer
 _QUOTED = 32  # characters
 

@@ -91,7 +91,7 @@ def test_follows_the_llm_and_its_settings(editor, host):
     for name in ("linked", "rerouted"):
         wait_for(editor, f"built.{name}", f"{n} of 128 tokens")
     editor.page.evaluate("built.linked.widgets[1].value = 8")
-    wait_for(editor, "built.linked", f"8 tokens · {n - 8} cut off, from “cat.”")
+    wait_for(editor, "built.linked", f"8 tokens · {n - 8} cut off, from “at.”")
     editor.page.evaluate("built.linked.widgets[2].value = 'chunk'")
     wait_for(editor, "built.linked", "12 tokens in 2 chunks of at most 8")
     editor.page.evaluate("built.llm.widgets[0].value = 'no such LLM'")
@@ -150,10 +150,11 @@ def test_the_saved_workflow_is_the_same_without_it(editor, without):
         assert ("ella_tokens" in shown) == (key == "with")
         each.page.evaluate(f"{node}.clone().serialize()")
         found[key] = [saved(each), each.api_form()]
-        assert each.run().error is None
-        found[key].append(prompt_node(each.serialize())["widgets_values"])
-        created = (
-            "(() => { const n = LiteGraph.createNode('ELLATextEncode'); return [...n.size] })()"
-        )
+        created = "[...LiteGraph.createNode('ELLATextEncode').size]"
         found[key].append(each.page.evaluate(created))
+        each.page.evaluate(f"{node}.widgets[0].value = 'A red cat {key} a hat.'")
+        assert each.run().error is None
+        _, *others, report = prompt_node(each.serialize())["widgets_values"]
+        assert report.endswith(" tokens")
+        found[key].append(others)
     assert found["with"] == found["without"]

@@ -100,7 +100,7 @@ def test_several_samplers_and_conditionings_each_their_own(host, texts):
     second = graph.sample(
         record=False, steps=3, model=other, positive=other[1], negative=other[2], latent_image=first
     )
-    third = graph.sample(record=False, steps=2, latent_image=second, scheduler="karras")
+    third = graph.sample(record=False, steps=4, latent_image=second, scheduler="karras")
     graph.save(third)
     result = run(host, graph)
     told, passes, timesteps = said(result, graph.conditioning)

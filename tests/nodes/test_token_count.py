@@ -7,7 +7,8 @@ import pytest
 import requests
 from transformers import AutoTokenizer
 
-from bootstrap import smollm2_gguf
+from bootstrap import CACHE, smollm2_gguf
+from smollm2 import NAME, unpack_smollm2
 from support.host import T5, EllaGraph
 from support.models import write_llama, write_t5
 
@@ -80,17 +81,18 @@ def test_markup_is_not_counted(host, llm):
 
 def test_where_the_trained_tokens_end(host, llm):
     name, tokenizer = llm
-    ids = tokenizer(SENTENCES).input_ids
-    found = count(host, SENTENCES, name)
-    assert (found["tokens"], found["over"]) == (len(ids), True)
-    # The text that is left when the first 128 tokens, special ones included, are taken away.
-    special = len(tokenizer("").input_ids)
     spans = tokenizer(SENTENCES, add_special_tokens=False, return_offsets_mapping=True)
-    rest = SENTENCES[spans.offset_mapping[128 - special][0] :].split()
+    ends = [end for _, end in spans.offset_mapping]
+    text = SENTENCES[: ends[159]]
+    special = len(tokenizer("").input_ids)
+    found = count(host, text, name)
+    assert (found["tokens"], found["over"]) == (160 + special, True)
+    # What is left when the first 128 tokens, special ones included, are taken away.
+    rest = text[ends[127 - special] :]
     quoted = found["line"].partition("the trained 128 end before “")[2].rstrip("…”")
     assert 20 < len(quoted) <= 32
-    assert " ".join(rest).startswith(quoted)
-    assert not count(host, SENTENCES[: spans.offset_mapping[127 - special][1]], name)["over"]
+    assert rest.strip().startswith(quoted)
+    assert not count(host, text.removesuffix(rest), name)["over"]
 
 
 def test_what_max_length_cuts_off(host, llm):
@@ -162,11 +164,11 @@ def test_no_question_at_all(host, body):
 
 
 def test_a_replaced_tokenizer_is_opened_again(host):
-    name, _ = without_weights(host, write_t5, "changing")
-    assert count(host, "a cat", name)["tokens"] == 3
+    name, tokenizer = without_weights(host, write_t5, "changing")
+    assert count(host, CAT, name)["tokens"] == len(tokenizer(CAT).input_ids)
     shutil.rmtree(host.models / "LLM" / name)
     write_llama(host.models / "LLM" / name)
-    assert count(host, "a cat", name)["tokens"] == 6
+    assert count(host, CAT, name)["tokens"] == len(CAT) + 1
 
 
 def test_a_damaged_tokenizer(host):
@@ -183,8 +185,10 @@ def test_a_gguf_file_is_opened_elsewhere(host):
     body = {"llm_name": "smol.gguf", "text": CAT, "max_length": 0, "long_prompt": "whole"}
     answer = requests.post(f"{host.server.address}/ella/tokens", json=body, timeout=60)
     assert (answer.status_code, answer.json()) == (202, {"pending": True})
-    assert count(host, "a cat")["tokens"] == 3  # another LLM does not wait for it
-    assert count(host, CAT, "smol.gguf")["line"] == "17 of 128 tokens"
+    assert count(host, CAT)["tokens"] == host.reference(CAT).tokens  # does not wait for it
+    unpack_smollm2(CACHE / NAME)
+    expected = len(AutoTokenizer.from_pretrained(CACHE / NAME)(CAT).input_ids)
+    assert count(host, CAT, "smol.gguf")["line"] == f"{expected} of 128 tokens"
 
 
 def test_a_damaged_gguf_file(host):
