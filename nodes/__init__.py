@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..ella_core.comfy.folders import register_folders
 from ..ella_core.comfy.routes import register_routes
-from . import conditioning, loaders, official, text
+from . import conditioning, downloads, loaders, official, text
 
 
 class EllaExtension(ComfyExtension):
@@ -14,7 +14,8 @@ class EllaExtension(ComfyExtension):
         """All nodes of the pack."""
         register_folders()
         register_routes()
-        return [*loaders.NODES, *text.NODES, *conditioning.NODES, *_official_nodes()]
+        ours = [*loaders.NODES, *text.NODES, *conditioning.NODES, *downloads.NODES]
+        return [*ours, *_official_nodes()]
 
 
 def _official_nodes() -> list[type[io.ComfyNode]]:

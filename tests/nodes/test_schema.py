@@ -47,6 +47,7 @@ NODES = {
         {"embeds_a": "ELLA_LLM_EMBEDS", "embeds_b": "ELLA_LLM_EMBEDS", "factor": "FLOAT"},
         ["ELLA_LLM_EMBEDS"],
     ),
+    "ELLADownloadModels": ("Download ELLA models", {"models": "COMBO"}, ["STRING"]),
 }
 
 
