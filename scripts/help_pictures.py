@@ -129,6 +129,10 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "blend": Node("ELLABlendEmbeds", (2, 0), {}, {"embeds_a": ("a", 0), "embeds_b": ("b", 0)}),
         "both": condition(3, 0, positive=("blend", 0)),
     },
+    "ELLADownloadModels": {
+        "download": Node("ELLADownloadModels", (0, 0)),
+        "report": Node("PreviewAny", (1, 0), {}, {"source": ("download", 0)}),
+    },
 }
 
 # Returns the graph's width and height. Titles stand above their nodes.

@@ -33,12 +33,14 @@ app.registerExtension({
   nodeCreated(node) {
     const translated = textsOf(node.constructor.nodeData)
     if (!translated) return
-    for (const slot of node.inputs) slot.localized_name = translated.inputs[slot.name].name
+    for (const slot of node.inputs) {
+      slot.localized_name = translated.inputs[slot.name]?.name ?? slot.localized_name
+    }
     for (const widget of node.widgets ?? []) {
       widget.label = translated.inputs[widget.name]?.name ?? widget.label
     }
     node.outputs.forEach((slot, i) => {
-      slot.localized_name = translated.outputs[i].name ?? slot.localized_name
+      slot.localized_name = translated.outputs[i]?.name ?? slot.localized_name
     })
   },
 })

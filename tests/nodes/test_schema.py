@@ -88,14 +88,6 @@ def test_everything_is_explained(infos, name):
     assert all(info["output_tooltips"])
 
 
-@pytest.mark.parametrize("name", NODES)
-def test_help_page(host, name):
-    page = host.server.text(f"/extensions/ELLA-Nodes/docs/{name}.md")
-    assert page.startswith(f"# {NODES[name][0]}")
-    for input_name in NODES[name][1]:
-        assert f"**{input_name.rstrip('?')}**" in page
-
-
 def test_defaults(infos):
     assert infos["ELLATextEncode"]["input"]["required"]["max_length"][1]["default"] == 0
     long_prompt = infos["ELLATextEncode"]["input"]["optional"]["long_prompt"][1]
