@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..ella_core.comfy.folders import register_folders
 from ..ella_core.comfy.routes import register_routes
-from . import conditioning, loaders, text
+from . import conditioning, downloads, loaders, official, text
 
 
 class EllaExtension(ComfyExtension):
@@ -14,4 +14,16 @@ class EllaExtension(ComfyExtension):
         """All nodes of the pack."""
         register_folders()
         register_routes()
-        return [*loaders.NODES, *text.NODES, *conditioning.NODES]
+        ours = [*loaders.NODES, *text.NODES, *conditioning.NODES, *downloads.NODES]
+        return [*ours, *_official_nodes()]
+
+
+def _official_nodes() -> list[type[io.ComfyNode]]:
+    """None if the official pack is loaded: its ids are its own.
+
+    If it is loaded after this pack, ComfyUI puts its nodes in the place of these.
+    """
+    from nodes import NODE_CLASS_MAPPINGS  # ComfyUI's module, not this package
+
+    ids = {node.define_schema().node_id for node in official.NODES}
+    return [] if ids & NODE_CLASS_MAPPINGS.keys() else official.NODES

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..ella_core.comfy import folders
 from ..ella_core.comfy.connector import load_ella
 from ..ella_core.comfy.llm import DTYPES, LLM
-from .types import CATEGORY, EllaType, LLMType
+from .types import CATEGORY, EllaType, LLMType, search_aliases
 
 
 class ELLALoad(io.ComfyNode):
@@ -51,6 +51,7 @@ class ELLALoadLLM(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ELLALoadLLM",
+            **search_aliases("ELLALoadLLM"),
             display_name="Load LLM (ELLA)",
             category=CATEGORY,
             description="Chooses the LLM that reads the prompts: a T5 encoder or a decoder-only "

@@ -8,7 +8,7 @@ from ..ella_core.comfy.feedback import show_on_node
 from ..ella_core.comfy.llm import LLM
 from ..ella_core.config import LONG_PROMPT, TRAINED_TOKENS
 from ..ella_core.errors import EllaError
-from .types import CATEGORY, EmbedsType, LLMType
+from .types import CATEGORY, EmbedsType, LLMType, search_aliases
 
 
 class ELLATextEncode(io.ComfyNode):
@@ -16,6 +16,7 @@ class ELLATextEncode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="ELLATextEncode",
+            **search_aliases("ELLATextEncode"),
             display_name="LLM Text Encode (ELLA)",
             category=CATEGORY,
             description="Lets the LLM read a prompt. Write whole sentences: who does what, where, "

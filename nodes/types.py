@@ -1,4 +1,8 @@
-"""The pack's own wires."""
+"""The pack's own wires, and what all nodes say about themselves."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
 
 from comfy_api.latest import io
 
@@ -7,3 +11,16 @@ CATEGORY = "ELLA"
 EllaType = io.Custom("ELLA")
 LLMType = io.Custom("ELLA_LLM")
 EmbedsType = io.Custom("ELLA_LLM_EMBEDS")
+
+_SEARCH_TERMS = Path(__file__).parents[1] / "web/search-terms.json"
+
+
+def search_aliases(node_id: str, schema: type = io.Schema) -> dict[str, list[str]]:
+    """The argument for a node's schema that names further words to find the node by.
+
+    Empty where ComfyUI's `schema` has no `search_aliases`; `web/ella-search.js` stands in there.
+    """
+    if "search_aliases" not in {field.name for field in fields(schema)}:
+        return {}
+    terms: dict[str, list[str]] = json.loads(_SEARCH_TERMS.read_text(encoding="utf-8"))
+    return {"search_aliases": terms[node_id]}

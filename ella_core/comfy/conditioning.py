@@ -37,7 +37,7 @@ from .timesteps import sigma_to_timestep
 Cond = dict[str, Any]
 Conditioning = list[list[Any]]  # ComfyUI's: pairs of tokens (1, N, W) and options
 
-_KEY = "ella"  # of the wrapper on MODEL and of the prompt in model_conds
+KEY = "ella"  # of the wrappers on MODEL and of the prompt in model_conds
 
 
 def patch_model(model: ModelPatcher) -> ModelPatcher:
@@ -46,13 +46,9 @@ def patch_model(model: ModelPatcher) -> ModelPatcher:
     It holds no weights, leaves other conditionings alone and may be applied more than once.
     """
     patched = model.clone()
-    for kind, wrapper in (
-        (WrappersMP.OUTER_SAMPLE, _outer_sample),
-        (WrappersMP.PREPARE_SAMPLING, _prepare_sampling),
-        (WrappersMP.CALC_COND_BATCH, _calc_cond_batch),
-    ):
-        patched.remove_wrappers_with_key(kind, _KEY)
-        patched.add_wrapper_with_key(kind, _KEY, wrapper)
+    for kind, wrapper in WRAPPERS.items():
+        patched.remove_wrappers_with_key(kind, KEY)
+        patched.add_wrapper_with_key(kind, KEY, wrapper)
     return patched
 
 
@@ -87,14 +83,14 @@ def _make_conditioning(prompt: TimestepPrompt, clip: Conditioning | None) -> Con
 def _options(options: Cond, prompt: TimestepPrompt) -> Cond:
     """`options` of a conditioning with `prompt` riding in them."""
     model_conds = options.get("model_conds", {})
-    if _KEY in model_conds:
+    if KEY in model_conds:
         raise EllaError(
             "A clip input got an ELLA conditioning. Connect CLIP Text Encode to it; to average two "
             "prompts use ELLA Blend Embeds, to use both Conditioning (Combine)."
         )
     return {
         **options,
-        "model_conds": {**model_conds, _KEY: CONDTimestepPrompt(prompt)},
+        "model_conds": {**model_conds, KEY: CONDTimestepPrompt(prompt)},
         # ComfyUI loads these and counts their memory beside the U-Net's.
         "additional_models": [*options.get("additional_models", []), prompt.ella.patcher],
     }
@@ -172,7 +168,7 @@ def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
 def _prompts(cond: Cond) -> list[TimestepPrompt]:
     """Of a cond before ComfyUI has made the U-Net's input of it."""
     model_conds = cond.get("model_conds", {})
-    own = [model_conds[_KEY].cond] if _KEY in model_conds else []
+    own = [model_conds[KEY].cond] if KEY in model_conds else []
     return [*own, *prompts_in(cond.get("cross_attn"))]
 
 
@@ -222,11 +218,11 @@ def _tokens(cond: Cond) -> torch.Tensor:
 def _is_ella(cond: Cond) -> bool:
     """Also a conditioning of another's, to which Conditioning (Concat) has appended ELLA's."""
     model_conds = cond["model_conds"]
-    return "c_crossattn" in model_conds and (_KEY in model_conds or bool(prompts_in(_tokens(cond))))
+    return "c_crossattn" in model_conds and (KEY in model_conds or bool(prompts_in(_tokens(cond))))
 
 
 def _find(cond: Cond) -> Places:
-    own = [cond["model_conds"][_KEY].cond] if _KEY in cond["model_conds"] else []
+    own = [cond["model_conds"][KEY].cond] if KEY in cond["model_conds"] else []
     tokens = _tokens(cond)
     return find(tokens, dict.fromkeys([*own, *prompts_in(tokens)]))
 
@@ -272,6 +268,14 @@ def _at(cond: Cond, places: Places | None, timesteps: Sequence[int], device: tor
     """`cond` with the tokens of `timesteps`; the original is left as it is."""
     if places is None:
         return cond
-    model_conds = {key: value for key, value in cond["model_conds"].items() if key != _KEY}
+    model_conds = {key: value for key, value in cond["model_conds"].items() if key != KEY}
     model_conds["c_crossattn"] = CONDCrossAttn(fill(_tokens(cond), places, timesteps, device))
     return {**cond, "model_conds": model_conds}
+
+
+#: All that `patch_model` adds to a MODEL.
+WRAPPERS: dict[str, Callable[..., Any]] = {
+    WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
+    WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
+}

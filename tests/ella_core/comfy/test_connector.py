@@ -93,3 +93,13 @@ def test_what_is_kept_goes_with_the_prompt(make):
     gc.collect()
     assert len(ella._kept) == 1
     assert ella.has(stays, [1, 2])
+
+
+def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make):
+    from ella_core.comfy.conditioning import make_conditioning
+
+    ella, prompt = make(TSC), embeds(3)
+    ((tokens, _),) = make_conditioning(ella, prompt)
+    before = ella.tokens(prompt, [499], CPU).clone()
+    tokens.mul_(0)
+    assert torch.equal(ella.tokens(prompt, [499], CPU), before)

@@ -1,0 +1,179 @@
+"""Downloading into ComfyUI's model folders: from a node or from the menu, one at a time."""
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ..downloads import Download
+from ..errors import EllaError
+from ..hub import SOURCES, endpoint
+from .folders import CONNECTOR_FOLDER, LLM_FOLDERS, file_identity
+
+logger = logging.getLogger("ella")
+
+_FOLDERS = {"connector": (CONNECTOR_FOLDER,), "LLM": LLM_FOLDERS}
+
+
+Progress = Callable[[str, int, int], None]  # what is going on, bytes done, bytes in all
+
+
+class _Stop(BaseException):
+    """Takes the way out of a download that the user has stopped in the menu."""
+
+
+@dataclass
+class Status:
+    """How far the present or last download is, for the editor.
+
+    Attributes:
+        running: whether it is still going on.
+        text: what is going on, or what has become of it.
+        done: bytes.
+        total: bytes.
+        failed: whether it ended with an error.
+    """
+
+    running: bool = False
+    text: str = ""
+    done: int = 0
+    total: int = 0
+    failed: bool = False
+
+
+@functools.cache
+def downloads() -> "Downloads":
+    """The one of this ComfyUI."""
+    return Downloads()
+
+
+class Downloads:
+    """At most one download at a time.
+
+    Attributes:
+        status: of the present or last one.
+    """
+
+    def __init__(self) -> None:
+        self.status = Status()
+        self._busy = threading.Lock()
+        self._stop = threading.Event()
+
+    def run(self, names: Iterable[str], on_progress: Progress) -> str:
+        """Download and wait for it.
+
+        Args:
+            names: keys of `SOURCES`.
+            on_progress: told the text and bytes of `Status`; what it raises ends the download.
+
+        Returns:
+            What was done, a line for each file.
+
+        Raises:
+            EllaError: see `Download.of` and `Download.fetch`; or another download is running.
+        """
+        self._begin()
+        return self._run(names, on_progress)
+
+    def start(self, names: Iterable[str]) -> None:
+        """Download in a thread, which only `status` tells of.
+
+        Raises:
+            EllaError: another download is running.
+        """
+        self._begin()
+        threading.Thread(target=self._run_alone, args=(names,), daemon=True).start()
+
+    def stop(self) -> None:
+        """End the running download, if there is one."""
+        self._stop.set()
+
+    def _begin(self) -> None:
+        if not self._busy.acquire(blocking=False):
+            raise EllaError(
+                "A download of ELLA models is running already. See ELLA > Download ELLA models in "
+                "the menu, and wait for it or stop it there."
+            )
+        self._stop.clear()
+        self.status = Status(running=True, text="asking the hub")
+
+    def _run_alone(self, names: Iterable[str]) -> None:
+        try:
+            self._run(names, lambda *_: None)
+        except EllaError as error:
+            logger.error("%s", error)
+
+    def _run(self, names: Iterable[str], on_progress: Progress) -> str:
+        def report(text: str, done: int, total: int) -> None:
+            self.status = Status(True, text, done, total)
+            if self._stop.is_set():
+                raise _Stop
+            on_progress(text, done, total)
+
+        outcome = Status(text="interrupted; download again to go on", failed=True)
+        try:
+            lines = []
+            for name in names:
+                lines += _find(name).fetch(report)
+            outcome = Status(text="\n".join(lines))
+            logger.info("%s", outcome.text)
+            return outcome.text
+        except EllaError as error:
+            outcome.text = str(error)
+            raise
+        except _Stop as error:
+            outcome.text = "The download was stopped in the menu; download again to go on."
+            raise EllaError(outcome.text) from error
+        finally:
+            self.status = outcome
+            self._busy.release()
+
+
+def describe() -> list[dict[str, Any]]:
+    """What can be downloaded, for the editor's dialog: name, label, source, target, bytes.
+
+    Raises:
+        EllaError: the hub is not reached, or does not have it.
+    """
+    return [_describe(name, _find(name)) for name in SOURCES]
+
+
+def _describe(name: str, download: Download) -> dict[str, Any]:
+    source = download.source
+    return {
+        "name": name,
+        "label": source.label,
+        "address": f"{endpoint()}/{source.repo}",
+        "commit": download.commit,
+        "target": str(target(name)),
+        "size": download.size,
+        "missing": download.missing,
+    }
+
+
+def target(name: str) -> Path:
+    """Where a model of `SOURCES` is, or is to be: in the first of its folders that has it."""
+    path = SOURCES[name].path
+    roots = [Path(root) for key in _FOLDERS[name] for root in folder_paths.get_folder_paths(key)]
+    return next((root / path for root in roots if (root / path).exists()), roots[0] / path)
+
+
+def identity(names: Iterable[str]) -> str | float:
+    """Which files there are of the models; while one is missing NaN, which equals nothing."""
+    paths = [target(name) for name in names]
+    complete = [path / "config.json" if path.is_dir() else path for path in paths]
+    if not all(path.exists() for path in complete):
+        return float("nan")  # a new one: ComfyUI takes math.nan for equal to itself
+    return "\n".join(map(file_identity, paths))
+
+
+def _find(name: str) -> Download:
+    download = Download.of(SOURCES[name], target(name).parent)
+    source = download.source
+    logger.info("%s/%s at the commit %s", endpoint(), source.repo, download.commit)
+    return download

@@ -1,0 +1,225 @@
+"""What the Hugging Face hub has of ELLA, through `huggingface_hub` 0.36 and later.
+
+Of its API only what all these versions share is used. `hf_hub_download` is not: since version 2 it
+deletes what it has when a download breaks off.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .errors import EllaError
+
+_TIMEOUT = 30  # seconds for the hub's answer
+# Data and text only: no format that can run code when opened, no name that leads elsewhere.
+_SAFE_NAME = re.compile(r"\w[\w.-]*\.(safetensors|json|txt|model)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is published.
+
+    Attributes:
+        label: what messages call it.
+        repo: its repository on the hub.
+        revision: commit, branch or tag. A branch or tag is resolved to a commit before each
+            download, and all files are of that commit.
+        path: in the repository: a file, or a folder with all its files.
+    """
+
+    label: str
+    repo: str
+    revision: str
+    path: str
+
+    def command(self, root: Path) -> str:
+        """What downloads it in a terminal into the folder `root`."""
+        what = self.path if PurePosixPath(self.path).suffix else f'--include "{self.path}/*"'
+        return f'hf download {self.repo} {what} --local-dir "{root}"'
+
+
+SOURCES = {
+    "connector": Source(
+        "ELLA connector", "QQGYLab/ELLA", "main", "ella-sd1.5-tsc-t5xl.safetensors"
+    ),
+    "LLM": Source(
+        "FLAN-T5-XL encoder", "QQGYLab/ELLA", "main", "models--google--flan-t5-xl--text_encoder"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repository at one commit.
+
+    Attributes:
+        path: in the repository.
+        size: bytes.
+        checksum: SHA-256 (64 digits); of a small file that git itself keeps, its SHA-1 of the
+            blob (40 digits).
+        repo: the repository.
+        commit: the commit.
+    """
+
+    path: str
+    size: int
+    checksum: str
+    repo: str
+    commit: str
+
+
+def endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, or huggingface.co."""
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def look_up(source: Source) -> list[RemoteFile]:
+    """Ask the hub for the files of a model and their checksums, without downloading them.
+
+    Raises:
+        EllaError: the files are not there, or no checksum is given for one.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(
+            source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT
+        )
+    except (ValueError, KeyError) as error:  # a login page, or some other service
+        raise EllaError(f"{endpoint()} does not answer like the Hugging Face hub") from error
+    files = []
+    for entry in info.siblings or []:
+        path = PurePosixPath(entry.rfilename)
+        if source.path not in (str(path), str(path.parent)) or not _SAFE_NAME.fullmatch(path.name):
+            continue
+        checksum = entry.lfs.sha256 if entry.lfs else entry.blob_id
+        if not checksum or entry.size is None or not info.sha:
+            raise EllaError(f"{endpoint()} gives no checksum for {source.repo}/{path}")
+        files.append(RemoteFile(str(path), entry.size, checksum, source.repo, info.sha))
+    if not files:
+        raise EllaError(f"{source.repo} at {endpoint()} holds no {source.path}")
+    return files
+
+
+def transfer(file: RemoteFile, part: Path, on_write: Callable[[int], None]) -> None:
+    """Download a file, or what is missing of it, into `part`.
+
+    Args:
+        file: what to download.
+        part: holds the first bytes of it, or is not there yet.
+        on_write: told the size of `part` whenever it has grown. What it raises ends the download.
+
+    Raises:
+        EllaError: more bytes come than the hub announced, or the disk can't be written.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    headers = build_hf_headers()  # with the token of HF_TOKEN or of `hf auth login`
+    headers["Accept-Encoding"] = "identity"  # ranges of what is compressed would be other bytes
+    url = hf_hub_url(file.repo, file.path, revision=file.commit)
+    with _Part(part, file.size, on_write) as out:
+        while True:
+            begun = out.tell()
+            try:
+                http_get(url, out, resume_size=begun, headers=headers, expected_size=file.size)
+                return
+            except _client_errors():  # a line that breaks often does, as long as something comes
+                if out.tell() <= begun:
+                    raise
+
+
+def _client_errors() -> tuple[type[BaseException], ...]:
+    """What the hub's HTTP client raises: requests' errors in version 0, httpx's since."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, *HfHubHTTPError.__bases__)
+
+
+class _Part(io.FileIO):
+    """A file that grows up to a size and tells of it."""
+
+    def __init__(self, path: Path, limit: int, on_write: Callable[[int], None]) -> None:
+        super().__init__(path, "ab")
+        self._limit = limit
+        self._on_write = on_write
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`, unless it is more than was announced."""
+        size = self.tell() + len(data)
+        if size > self._limit:
+            self.truncate(0)  # a server that ignores ranges has sent it all over again
+            raise EllaError(
+                f"{self.name}: more than the {self._limit:,} bytes that were announced came"
+            )
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            raise EllaError(f"{self.name} can't be written: {error.strerror}") from error
+        self._on_write(size)
+        return len(data)
+
+
+@contextmanager
+def explaining(source: Source, root: Path) -> Iterator[None]:
+    """Say what went wrong with the hub or the disk, and what the user can do.
+
+    Args:
+        source: what was to be downloaded.
+        root: where to.
+
+    Raises:
+        EllaError: in place of what the hub's client and the system raise.
+    """
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    try:
+        yield
+    except EllaError as error:
+        raise EllaError(_message(source, root, str(error))) from error
+    except OfflineModeIsEnabled as error:
+        offline = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Unset it and restart ComfyUI"
+        raise EllaError(_message(source, root, offline)) from error
+    except _client_errors() as error:
+        response = getattr(error, "response", None)
+        reason = _breakdown(error) if response is None else _refusal(source, response.status_code)
+        raise EllaError(_message(source, root, reason)) from error
+
+
+def _message(source: Source, root: Path, reason: str) -> str:
+    return (
+        f"Can't download the {source.label}: {reason.rstrip('.')}. What has come so far is kept. "
+        f"To do it by hand, run: {source.command(root)}"
+    )
+
+
+def _refusal(source: Source, status: int) -> str:
+    where = f"{source.repo} at {endpoint()}"
+    if status in (401, 403):
+        return (
+            f"{where} asks for a login that may read it (HTTP {status}). Run `hf auth login` in "
+            f"ComfyUI's Python or set HF_TOKEN to a token of yours, accept the repository's terms "
+            f"on its page if it has any, and restart ComfyUI"
+        )
+    if status == 404:
+        return f"there is no {source.path} in {where} (HTTP 404). Check HF_ENDPOINT if you set it"
+    return f"{where} answered with HTTP {status}. Try again later, or set HF_ENDPOINT to a mirror"
+
+
+def _breakdown(error: BaseException) -> str:
+    words = str(error).partition("\n")[0] or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} can't be written ({error.strerror}). Correct the folder's rights"
+    return (
+        f"the connection to {endpoint()} failed ({words}). Check it and try again; where the hub "
+        f"can't be reached, set HF_ENDPOINT to a mirror and restart ComfyUI"
+    )

@@ -1,0 +1,169 @@
+"""Help pages and translated texts: none is missing, none is left over."""
+
+import dataclasses
+import importlib.util
+import io
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from bootstrap import ROOT
+from comfyui import PACK_NAME
+
+LANGUAGES = ("zh", "ja")
+DOCS = f"/extensions/{PACK_NAME}/docs"
+# Headings that each page has, in this order among others; deprecated nodes have the first two.
+SECTIONS = {
+    "en": ["Inputs", "Outputs", "Example", "What goes wrong"],
+    "zh": ["输入", "输出", "示例", "常见问题"],
+    "ja": ["入力", "出力", "例", "うまくいかないとき"],
+}
+
+
+@pytest.fixture(scope="module")
+def nodes(host):
+    infos = host.server.get("/object_info")
+    return {i: info for i, info in infos.items() if info["python_module"].endswith(PACK_NAME)}
+
+
+@pytest.fixture(scope="module")
+def texts(host):
+    """Language -> node id -> its texts, as ComfyUI hands them to the editor."""
+    translations = host.server.get("/i18n")
+    return {language: translations[language]["nodeDefs"] for language in LANGUAGES}
+
+
+def inputs_of(info):
+    return [*info["input"]["required"], *info["input"].get("optional", {})]
+
+
+def pages(host, nodes):
+    """(node id, language, text) of every page where the editor looks for it.
+
+    An id with a # can't have one: the editor asks for the part before it.
+    """
+    for node_id in nodes:
+        if "#" not in node_id:
+            yield node_id, "en", host.server.text(f"{DOCS}/{node_id}.md")
+            for language in LANGUAGES:
+                yield node_id, language, host.server.text(f"{DOCS}/{node_id}/{language}.md")
+
+
+def test_pages_have_the_nodes_title_and_all_sections(host, nodes, texts):
+    for node_id, language, page in pages(host, nodes):
+        info = nodes[node_id] if language == "en" else texts[language][node_id]
+        title = page.splitlines()[0].removeprefix("# ")
+        assert info["display_name"].startswith(title), (node_id, language)
+        expected = SECTIONS[language][: 2 if nodes[node_id]["deprecated"] else None]
+        found = [s for s in re.findall("^## (.+)$", page, re.M) if s in SECTIONS[language]]
+        assert found == expected, (node_id, language)
+
+
+def test_pages_name_every_input(host, nodes, texts):
+    for node_id, language, page in pages(host, nodes):
+        for name in inputs_of(nodes[node_id]):
+            named = f"**{name}**"
+            if language != "en":
+                label = texts[language][node_id]["inputs"][name]["name"]
+                named = f"**{label}**\uff08`{name}`\uff09"  # full-width parentheses
+            assert named in page, (node_id, language, name)
+
+
+def test_pages_name_every_output(host, nodes, texts):
+    for node_id, language, page in pages(host, nodes):
+        for i, name in enumerate(nodes[node_id]["output_name"]):
+            label = name
+            if language != "en":
+                label = texts[language][node_id]["outputs"][str(i)].get("name", name)
+            assert f"**{label}**" in page, (node_id, language, name)
+
+
+def test_every_language_quotes_the_same_messages_and_shows_the_same_pictures(host, nodes):
+    of = {}
+    for node_id, language, page in pages(host, nodes):
+        quotes = re.findall(r'"([^"]+)"', page.replace("*", ""))
+        of[node_id, language] = sorted(quotes), re.findall(r"\]\((images/[^)]+)\)", page)
+    for (node_id, language), quoted_and_shown in of.items():
+        assert quoted_and_shown == of[node_id, "en"], (node_id, language)
+
+
+def test_pictures_are_there_and_small_and_none_is_left_over(host, nodes):
+    named = set()
+    for node_id, _, page in pages(host, nodes):
+        found = re.findall(r"\]\(images/([^)]+)\)", page)
+        assert found or nodes[node_id]["deprecated"], node_id
+        named.update(found)
+    folder = ROOT / "web/docs/images"
+    assert named == {file.name for file in folder.iterdir()}
+    for name in named:
+        picture = (folder / name).read_bytes()
+        assert len(picture) < 60_000, name
+        assert min(Image.open(io.BytesIO(picture)).size) > 100, name
+
+
+def test_no_page_is_left_over(nodes):
+    found = {
+        file.relative_to(ROOT / "web/docs").as_posix() for file in (ROOT / "web/docs").rglob("*.md")
+    }
+    expected = {i for i in nodes if "#" not in i}
+    assert found == {f"{i}.md" for i in expected} | {
+        f"{i}/{language}.md" for i in expected for language in LANGUAGES
+    }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_text_of_every_node_is_translated(nodes, texts, language):
+    assert texts[language].keys() == nodes.keys()
+    for node_id, info in nodes.items():
+        text = texts[language][node_id]
+        assert text.keys() == {"display_name", "description", "inputs", "outputs"}, node_id
+        assert text["inputs"].keys() == set(inputs_of(info)), node_id
+        assert all(entry.keys() == {"name", "tooltip"} for entry in text["inputs"].values())
+        assert text["outputs"].keys() == set(map(str, range(len(info["output"])))), node_id
+        for i, (kind, name) in enumerate(zip(info["output"], info["output_name"], strict=True)):
+            # An output that is called as its type has its type's name in every language.
+            expected = {"tooltip"} if kind == name else {"name", "tooltip"}
+            assert text["outputs"][str(i)].keys() == expected, (node_id, i)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_translated_texts_are_in_that_language(texts, language):
+    script = re.compile("[\u4e00-\u9fff]" if language == "zh" else "[\u3040-\u30ff]")
+    for node_id, text in texts[language].items():
+        slots = [*text["inputs"].values(), *text["outputs"].values()]
+        for value in (text["display_name"], text["description"], *(s["tooltip"] for s in slots)):
+            only_a_name = re.fullmatch(r"[\w .]+。", value)  # "LLM。"
+            assert script.search(value) or only_a_name, (node_id, value)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nodes_are_found_by_the_english_words_of_their_title(nodes, texts, language):
+    for node_id, info in nodes.items():
+        title = texts[language][node_id]["display_name"]
+        for word in ("ELLA", "LLM", "T5"):
+            assert word not in info["display_name"].split("(deprecated")[0] or word in title
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_have_no_characters_that_the_editors_translation_reads_as_code(texts, language):
+    assert not set("{}@|").intersection(str_of(texts[language]))
+
+
+def str_of(texts):
+    return "".join(map(str_of, texts.values())) if isinstance(texts, dict) else texts
+
+
+def test_only_nodes_have_search_terms(nodes):
+    terms = json.loads((ROOT / "web/search-terms.json").read_text(encoding="utf-8"))
+    assert terms.keys() <= nodes.keys()
+
+
+def test_search_aliases_are_given_where_the_schema_has_them():
+    spec = importlib.util.spec_from_file_location("node_types", ROOT / "nodes/types.py")
+    types = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(types)
+    newer = dataclasses.make_dataclass("Schema", [("search_aliases", list)])
+    assert types.search_aliases("ELLALoadLLM") == {}
+    assert types.search_aliases("ELLALoadLLM", newer) == {"search_aliases": ["T5", "text encoder"]}

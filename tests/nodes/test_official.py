@@ -1,0 +1,166 @@
+"""The official pack's nodes as the editor sees them, and what they do in wrong graphs."""
+
+import pytest
+
+from comfyui import Server, link
+from support.host import HOST_PACKS, T5, EllaGraph, Graph
+
+# id: inputs in the order of the widgets (optional ones with a question mark), outputs
+NODES = {
+    "ELLALoader": ({"name": "COMBO"}, ["ELLA"]),
+    "T5TextEncoderLoader #ELLA": (
+        {"name": "COMBO", "max_length": "INT", "dtype": "COMBO"},
+        ["T5_TEXT_ENCODER"],
+    ),
+    "T5TextEncode #ELLA": (
+        {"text": "STRING", "text_encoder": "T5_TEXT_ENCODER", "embeds?": "ELLA_EMBEDS"},
+        ["ELLA_EMBEDS"],
+    ),
+    "EllaTextEncode": (
+        {
+            "ella": "ELLA",
+            "text_encoder": "T5_TEXT_ENCODER",
+            "text": "STRING",
+            "clip?": "CLIP",
+            "text_clip?": "STRING",
+        },
+        ["CONDITIONING", "CONDITIONING"],
+    ),
+    "EllaEncode": ({"ella": "ELLA", "embeds": "ELLA_EMBEDS"}, ["CONDITIONING"]),
+    "EllaApply": (
+        {
+            "model": "MODEL",
+            "ella": "ELLA",
+            "positive": "ELLA_EMBEDS",
+            "negative": "ELLA_EMBEDS",
+            "sigmas?": "SIGMAS",
+        },
+        ["MODEL", "CONDITIONING", "CONDITIONING"],
+    ),
+    "SetEllaTimesteps": (
+        {
+            "model": "MODEL",
+            "ella": "ELLA",
+            "scheduler": "COMBO",
+            "steps": "INT",
+            "denoise": "FLOAT",
+            "sigmas?": "SIGMAS",
+        },
+        ["ELLA"],
+    ),
+    "EllaCombineEmbeds": ({"embeds": "ELLA_EMBEDS", "embeds_add": "ELLA_EMBEDS"}, ["ELLA_EMBEDS"]),
+    "CombineClipEllaEmbeds": ({"cond": "CONDITIONING", "embeds": "ELLA_EMBEDS"}, ["ELLA_EMBEDS"]),
+    "ConcatConditionEllaEmbeds": (
+        {"cond": "CONDITIONING", "embeds": "ELLA_EMBEDS"},
+        ["ELLA_EMBEDS"],
+    ),
+    "ConditionToEllaEmbeds": ({"cond": "CONDITIONING"}, ["ELLA_EMBEDS"]),
+}
+
+
+@pytest.fixture(scope="module")
+def infos(host):
+    return host.server.get("/object_info")
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_inputs_and_outputs(infos, name):
+    info, (inputs, outputs) = infos[name], NODES[name]
+    found = {name: spec[0] for name, spec in info["input"]["required"].items()}
+    found |= {f"{name}?": spec[0] for name, spec in info["input"].get("optional", {}).items()}
+    assert list(found.items()) == list(inputs.items())
+    assert info["output"] == outputs
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_what_to_use_instead_is_said(infos, name):
+    info = infos[name]
+    assert info["deprecated"]
+    assert info["category"] == "ELLA/deprecated"
+    advice = "not needed" if name == "SetEllaTimesteps" else "use "
+    assert f"(deprecated: {advice}" in info["display_name"]
+    assert advice in info["description"]
+    inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
+    assert all(options["tooltip"] for _, options in inputs.values())
+    assert all(info["output_tooltips"])
+
+
+def test_widgets(infos):
+    loader = infos["T5TextEncoderLoader #ELLA"]["input"]["required"]
+    assert T5 in loader["name"][1]["options"]
+    max_length = {key: loader["max_length"][1][key] for key in ("default", "min", "max", "step")}
+    assert max_length == {"default": 0, "min": 0, "max": 128, "step": 16}
+    assert loader["dtype"][1]["options"] == ["auto", "FP32", "FP16"]
+    schedule = infos["SetEllaTimesteps"]["input"]["required"]
+    choices = infos["KSampler"]["input"]["required"]["scheduler"][0]
+    assert schedule["scheduler"][1]["options"] == choices
+    assert (schedule["steps"][1]["default"], schedule["denoise"][1]["default"]) == (20, 1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in NODES if "#" not in name])
+def test_help_page(host, infos, name):
+    page = host.server.text(f"/extensions/ELLA-Nodes/docs/{name}.md")
+    title = infos[name]["display_name"].split(" (deprecated")[0]
+    assert page.startswith(f"# {title}\n")
+
+
+def run(host, graph, node):
+    graph.add("PreviewAny", source=node)
+    error = host.run(graph).error
+    assert error is not None
+    return error["exception_message"]
+
+
+def loaded(graph):
+    return {
+        "ella": graph.add("ELLALoader", name="tsc.safetensors"),
+        "text_encoder": graph.add("T5TextEncoderLoader #ELLA", name=T5, max_length=0, dtype="auto"),
+    }
+
+
+def test_clip_tokens_alone(host):
+    graph = EllaGraph()
+    embeds = graph.add("ConditionToEllaEmbeds", cond=graph.plain(1))
+    message = run(host, graph, graph.add("EllaEncode", ella=graph.ella, embeds=embeds))
+    assert "hold CLIP's tokens alone" in message
+    assert "ELLA Timestep Conditioning" in message
+
+
+def test_a_text_for_clip_without_clip(host):
+    graph = Graph()
+    encoded = graph.add("EllaTextEncode", text="a", text_clip="b", **loaded(graph))
+    assert "text_clip needs a CLIP" in run(host, graph, encoded)
+
+
+def test_the_conditioning_of_clip_without_clip(host):
+    graph = Graph()
+    encoded = graph.add("EllaTextEncode", text="a", **loaded(graph))
+    assert "got no CLIP" in run(host, graph, encoded[1])
+
+
+def test_a_model_of_another_kind(host):
+    graph = EllaGraph(ckpt="sd2.safetensors")
+    inputs = loaded(graph)
+    text = graph.add("T5TextEncode #ELLA", text="a", text_encoder=inputs["text_encoder"])
+    encoded = graph.add("EllaEncode", ella=inputs["ella"], embeds=text)
+    sampled = graph.sample(False, model=graph.checkpoint, positive=encoded, negative=encoded)
+    assert "1024 wide" in run(host, graph, sampled)
+    ella = {"ella": inputs["ella"], "positive": text, "negative": text}
+    applied = graph.add("EllaApply", model=graph.checkpoint, **ella)
+    assert "1024 wide" in run(host, graph, applied)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_official_pack_keeps_its_ids(tmp_path, before):
+    """Whether ComfyUI loads it before or after this pack."""
+    packs = tmp_path / "packs"
+    packs.mkdir()
+    link(HOST_PACKS / "official_standin", packs / "standin")
+    paths = tmp_path / "paths.yaml"  # ComfyUI loads the default folder's packs first
+    paths.write_text(f"x:\n  custom_nodes: '{packs}'\n  is_default: {str(before).lower()}\n")
+    arguments = ["--cpu", "--extra-model-paths-config", str(paths)]
+    with Server(tmp_path / "base", arguments) as server:
+        infos = server.get("/object_info")
+    assert {infos[name]["python_module"] for name in NODES} == {"custom_nodes.standin"}
+    assert all(infos[name]["display_name"] == f"Official {name}" for name in NODES)
+    assert infos["ELLALoad"]["python_module"] == "custom_nodes.ELLA-Nodes"

@@ -1,0 +1,178 @@
+"""A small Hugging Face hub: its API as huggingface_hub speaks it, and its faults."""
+
+import hashlib
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+REPO = "QQGYLab/ELLA"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
+T5_FOLDER = "models--google--flan-t5-xl--text_encoder"
+CHUNK = 10 * 2**20  # what huggingface_hub reads and writes at once
+
+
+@dataclass
+class Hub:
+    """What the server has and does.
+
+    Attributes:
+        files: path in the repository -> content.
+        fault: called with the handler before it answers a file's bytes; True: it has answered.
+        status: HTTP status of the API's answer.
+        api: the API's answer, where it is not the right one.
+        sizes: path -> a size other than the file's that the API gives.
+        checksums: path -> a SHA-256 other than the file's that the API gives.
+        requests: path and headers, in lower case, of what was asked.
+    """
+
+    files: dict[str, bytes]
+    fault: object = None
+    status: int = 200
+    api: bytes | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def __enter__(self):
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def port(self) -> int:
+        return self._server.server_address[1]
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def heal(self, files: dict[str, bytes]) -> None:
+        """As new."""
+        self.__init__(dict(files))
+
+    def ranges(self, path: str) -> list[str | None]:
+        """The Range headers of the requests that were answered with a file's bytes."""
+        return [headers.get("range") for asked, headers in self.requests if asked == f"/cdn/{path}"]
+
+    def info(self) -> bytes:
+        siblings = []
+        for path, content in self.files.items():
+            size = self.sizes.get(path, len(content))
+            blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            entry = {"rfilename": path, "size": size, "blobId": blob}
+            if path.endswith(".safetensors"):
+                sha256 = self.checksums.get(path, hashlib.sha256(content).hexdigest())
+                entry["lfs"] = {"size": size, "sha256": sha256, "pointerSize": 130}
+            siblings.append(entry)
+        return json.dumps({"id": REPO, "sha": COMMIT, "siblings": siblings}).encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, hub, *args):
+        self.hub = hub
+        super().__init__(*args)
+
+    def do_GET(self):
+        path = urlsplit(self.path).path
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.hub.requests.append((path, headers))
+        resolve = f"/{REPO}/resolve/{COMMIT}/"
+        if path == f"/api/models/{REPO}/revision/main":
+            self.answer(self.hub.status, self.hub.api or self.hub.info())
+        elif path.startswith(resolve) and path.removeprefix(resolve) in self.hub.files:
+            # As on the hub, the bytes are another host's, which must not see the token.
+            cdn = f"http://localhost:{self.hub.port}/cdn/{path.removeprefix(resolve)}"
+            self.answer(302, headers={"Location": cdn, "X-Repo-Commit": COMMIT})
+        elif path.startswith("/cdn/"):
+            self.send_file(path.removeprefix("/cdn/"))
+        else:
+            self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+
+    def send_file(self, path):
+        self.content = self.hub.files[path]
+        self.start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        if self.hub.fault and self.hub.fault(self):
+            return
+        if self.start >= len(self.content) > 0:
+            self.answer(416)
+            return
+        total = len(self.content)
+        range_ = {"Content-Range": f"bytes {self.start}-{total - 1}/{total}"}
+        status, headers = (206, range_) if self.start else (200, {})
+        self.answer(status, self.content[self.start :], headers)
+
+    def answer(self, status, body=b"", headers=None, length=None):
+        self.send_response(status)
+        for name, value in {"Content-Length": length or len(body), **(headers or {})}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def break_off_once(at):
+    """The connection ends after `at` bytes of the first file that is asked for."""
+    done = threading.Event()
+
+    def fault(handler):
+        if done.is_set():
+            return False
+        done.set()
+        handler.answer(200, handler.content[:at], length=len(handler.content))
+        handler.close_connection = True
+        return True
+
+    return fault
+
+
+def stall_after(at, released):
+    """The first `at` bytes come at once, the rest when the event `released` is set."""
+
+    def fault(handler):
+        if handler.start >= at or len(handler.content) <= at:
+            return False
+        handler.answer(200, handler.content[:at], length=len(handler.content))
+        handler.wfile.flush()
+        released.wait(60)
+        handler.close_connection = True
+        return True
+
+    return fault
+
+
+def ignore_ranges(handler):
+    handler.answer(200, handler.content)
+    return True
+
+
+def status(code):
+    def fault(handler):
+        handler.answer(code)
+        return True
+
+    return fault
+
+
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def part_of(folder: Path) -> Path:
+    (part,) = folder.glob("*.part")
+    return part

@@ -1,0 +1,190 @@
+// The menu entry "Download ELLA models": shows what there is, and downloads what the user confirms.
+
+import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+
+const DOWNLOAD = "ELLA.DownloadModels"
+const POLL = 1000 // milliseconds
+
+async function ask(path, body) {
+  const options = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) }
+  const response = await api.fetchApi(path, options)
+  const answer = await response.json().catch(() => ({}))
+  if (!response.ok) throw new Error(answer.error ?? `${response.status} ${response.statusText}`)
+  return answer
+}
+
+function element(tag, style = {}, properties = {}) {
+  const made = Object.assign(document.createElement(tag), properties)
+  Object.assign(made.style, style)
+  return made
+}
+
+function sizeText(bytes) {
+  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(0)} MB`
+}
+
+function stateText({ size, missing }) {
+  if (missing === 0) return "already there"
+  if (missing === size) return sizeText(size)
+  return `${sizeText(size)}, ${sizeText(missing)} of them still to come`
+}
+
+class DownloadDialog {
+  constructor() {
+    this.root = element("dialog", {
+      background: "var(--comfy-menu-bg)",
+      color: "var(--input-text)",
+      border: "1px solid var(--border-color)",
+      borderRadius: "8px",
+      minWidth: "24rem",
+      maxWidth: "44rem",
+      margin: "auto",
+      padding: "1rem 1.5rem",
+    })
+    this.root.setAttribute("aria-label", "Download ELLA models")
+    const title = element("h3", { margin: "0 0 0.5rem" }, { textContent: "Download ELLA models" })
+    this.text = element("p", { whiteSpace: "pre-wrap", overflowWrap: "anywhere" })
+    this.text.setAttribute("role", "status")
+    this.list = element("div")
+    this.bar = element("progress", { width: "100%" }, { hidden: true, max: 1 })
+    const buttons = element("div", { display: "flex", gap: "0.5rem", justifyContent: "end" })
+    this.start = this.button("Download", () => this.download())
+    this.stop = this.button("Stop", () => ask("/ella/downloads/stop", {}))
+    this.close = this.button("Close", () => this.root.close())
+    buttons.append(this.start, this.stop, this.close)
+    this.root.append(title, this.list, this.text, this.bar, buttons)
+    // ComfyUI has shortcuts on keys, and takes Escape for itself where it gets it.
+    this.root.addEventListener("keydown", (event) => {
+      event.stopPropagation()
+      if (event.key === "Escape") this.root.close()
+    })
+    document.body.append(this.root)
+  }
+
+  button(textContent, action) {
+    const onclick = () => Promise.resolve(action()).catch((error) => this.fail(error))
+    const made = element("button", { padding: "0.4rem 1rem" }, { textContent, onclick })
+    made.hidden = textContent !== "Close"
+    return made
+  }
+
+  // What is to be seen besides the text. The focus stays inside, where the keys are caught.
+  show({ models = [], start = false, progress = false }) {
+    this.list.replaceChildren(...models)
+    this.start.hidden = !start
+    this.stop.hidden = this.bar.hidden = !progress
+    const button = start ? this.start : this.close
+    button.focus()
+  }
+
+  fail(error) {
+    this.text.textContent = error.message
+    this.show({})
+  }
+
+  async open() {
+    this.root.showModal()
+    if (this.following) return
+    try {
+      this.show({})
+      if ((await ask("/ella/downloads/status")).running) return await this.follow()
+      this.text.textContent = "Asking the hub what there is ..."
+      this.offer(await ask("/ella/downloads"))
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  offer(models) {
+    const complete = models.every((model) => model.missing === 0)
+    this.text.textContent = complete
+      ? "Everything is there."
+      : "Files that are there are left as they are. What comes is checked against its checksum."
+    this.show({ models: models.map((model) => this.row(model)), start: !complete })
+  }
+
+  row(model) {
+    const label = element("label", { display: "block", margin: "0.5rem 0", overflowWrap: "anywhere" })
+    const there = model.missing === 0
+    const properties = { type: "checkbox", checked: !there, disabled: there, value: model.name }
+    const box = element("input", { marginRight: "0.5rem" }, properties)
+    const from = `from ${model.address}, commit ${model.commit.slice(0, 12)}`
+    label.append(box, element("b", {}, { textContent: `${model.label} (${stateText(model)})` }))
+    for (const textContent of [from, `to ${model.target}`]) {
+      label.append(element("div", { marginLeft: "1.7rem", opacity: "0.8" }, { textContent }))
+    }
+    return label
+  }
+
+  async download() {
+    const models = [...this.list.querySelectorAll("input:checked")].map((box) => box.value)
+    if (models.length === 0) return
+    await ask("/ella/downloads", { models })
+    await this.follow()
+  }
+
+  // Also of a download that a node or another window has begun, and while the dialog is closed.
+  async follow() {
+    this.following = true
+    this.show({ progress: true })
+    try {
+      let status = await ask("/ella/downloads/status")
+      while (status.running) {
+        const { text, done, total } = status
+        this.text.textContent = total ? `${text}: ${sizeText(done)} of ${sizeText(total)}` : text
+        if (total) this.bar.value = done / total
+        await new Promise((resolve) => setTimeout(resolve, POLL))
+        status = await ask("/ella/downloads/status")
+      }
+      await this.finish(status)
+    } finally {
+      this.following = false
+    }
+  }
+
+  async finish({ text, failed }) {
+    this.text.textContent = text
+    this.bar.removeAttribute("value")
+    this.show({})
+    const severity = failed ? "error" : "success"
+    if (!this.root.open) {
+      app.extensionManager.toast.add({ severity, summary: "ELLA", detail: text })
+    }
+    if (!failed) await app.refreshComboInNodes()
+  }
+}
+
+let dialog
+
+function openDialog() {
+  dialog ??= new DownloadDialog()
+  if (!dialog.root.open) return dialog.open()
+}
+
+app.registerExtension({
+  name: "ELLA.Download",
+  commands: [
+    {
+      id: DOWNLOAD,
+      label: "ELLA: download ELLA models",
+      menubarLabel: "Download ELLA models ...",
+      icon: "pi pi-download",
+      function: openDialog,
+    },
+  ],
+  menuCommands: [{ path: ["ELLA"], commands: [DOWNLOAD] }],
+
+  // What the node has downloaded shall be in the dropdowns.
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name !== "ELLADownloadModels") return
+    const onExecuted = nodeType.prototype.onExecuted
+    nodeType.prototype.onExecuted = function (output, ...rest) {
+      onExecuted?.call(this, output, ...rest)
+      const [report] = output.text
+      if (report === this.ellaReport) return // from ComfyUI's cache
+      this.ellaReport = report
+      app.refreshComboInNodes()
+    }
+  },
+})
