@@ -199,8 +199,10 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        message = f"another ComfyUI is downloading into {folder}. Wait until it is done"
-        raise EllaError(message) from error
+        raise EllaError(
+            f"another ComfyUI is downloading into {folder}. Wait until it is done. If none is, "
+            f"delete the file {_LOCK} there"
+        ) from error
     try:
         yield
     finally:

@@ -91,7 +91,7 @@ def look_up(source: Source) -> list[RemoteFile]:
         info = HfApi().model_info(
             source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT
         )
-    except (ValueError, KeyError) as error:  # a login page, or some other service
+    except (ValueError, KeyError, TypeError) as error:  # a login page, or some other service
         raise EllaError(f"{endpoint()} does not answer like the Hugging Face hub") from error
     files = []
     for entry in info.siblings or []:

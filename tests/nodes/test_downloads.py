@@ -116,7 +116,8 @@ def test_after_the_node_has_run_the_graph_does(hub, host):
     connector = host.models / "ella" / CONNECTOR
     assert shown == {"text": [text]}
     assert f"{connector}: downloaded" in text
-    assert len(text.splitlines()) == len(hub.files)
+    assert len(text.splitlines()) == 2 + len(hub.files)
+    assert text.count(f"{REPO}, commit {COMMIT}:") == 2
     assert (len(hub.files[CONNECTOR]),) * 2 in progress
     for path, content in hub.files.items():
         root = host.models / ("ella" if path == CONNECTOR else "text_encoders")
@@ -263,7 +264,7 @@ def test_the_menu_downloads(hub, host):
     assert post(host, "", models=["connector", "LLM"]).json()["running"]
     end = finished(host)
     assert not end["failed"]
-    assert len(end["text"].splitlines()) == len(hub.files)
+    assert end["text"].count(": downloaded ") == len(hub.files)
     assert {CONNECTOR, T5_FOLDER} <= set(dropdowns(host))
 
 
