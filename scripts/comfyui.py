@@ -45,12 +45,13 @@ class Result:
 
 
 class Server:
-    """ComfyUI on a base directory of ours, with this pack linked into its custom_nodes.
+    """ComfyUI on a base directory of ours, with packs linked into its custom_nodes.
 
     Args:
         base: holds models, input, output and custom_nodes; nothing outside it is written.
         arguments: more command line arguments for ComfyUI.
         packs: further node packs to link.
+        with_pack: whether this pack is linked too.
         environment: further environment variables.
     """
 
@@ -60,12 +61,15 @@ class Server:
         arguments: list[str] | None = None,
         packs: list[Path] | None = None,
         environment: dict[str, str] | None = None,
+        with_pack: bool = True,
     ) -> None:
         self.base = base
         self.log = base / "comfyui.log"
         self._arguments = arguments or []
         self._environment = {**os.environ, **(environment or {})}
-        self._packs = {PACK_NAME: ROOT, **{pack.name: pack for pack in packs or []}}
+        self._packs = {pack.name: pack for pack in packs or []}
+        if with_pack:
+            self._packs[PACK_NAME] = ROOT
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 

@@ -177,16 +177,19 @@ def _prepare_sampling(
     model: ModelPatcher,
     noise_shape: Any,
     conds: dict[str, list[Cond]],
-    model_options: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Any:
-    """Have ComfyUI load the connectors of prompts that Conditioning (Concat) put second, too."""
+    """Have ComfyUI load the connectors of prompts that Conditioning (Concat) put second, too.
+
+    `options` differ between versions of ComfyUI.
+    """
     for cond in chain(*conds.values()):
         models = cond.get("additional_models", [])
         patchers = [prompt.ella.patcher for prompt in prompts_in(cond.get("cross_attn"))]
         missing = [patcher for patcher in patchers if patcher not in models]
         if missing:
             cond["additional_models"] = [*models, *missing]  # `cond` is the run's own copy
-    return executor(model, noise_shape, conds, model_options=model_options)
+    return executor(model, noise_shape, conds, **options)
 
 
 def _calc_cond_batch(
