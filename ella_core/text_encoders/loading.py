@@ -137,12 +137,12 @@ def _open(path: Path) -> tuple[Any, PromptTokenizer]:
     """Configuration and tokenizer."""
     from transformers import AutoConfig, AutoTokenizer
 
-    special = _gguf_special_tokens(path) if is_gguf(path) else None
     folder, source = _source(path)
     config = AutoConfig.from_pretrained(folder, **source)
     tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **source)
+    special = _gguf_special_tokens(path) if is_gguf(path) else SpecialTokens.of(tokenizer)
     positions = getattr(config, "max_position_embeddings", None)
-    return config, PromptTokenizer(tokenizer, special or SpecialTokens.of(tokenizer), positions)
+    return config, PromptTokenizer(tokenizer, special, positions)
 
 
 def _gguf_special_tokens(path: Path) -> SpecialTokens:
