@@ -13,6 +13,9 @@ TRAINED_TOKENS = 128
 #: Ways to store the weights of an LLM's Linear layers in 8 bits.
 QUANTIZATIONS = ("fp8", "int8")
 
+#: How a prompt is read that is longer than wanted: in one go, or in chunks.
+LONG_PROMPT = ("whole", "chunk")
+
 
 @dataclass(frozen=True)
 class TimeConfig:

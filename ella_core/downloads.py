@@ -124,10 +124,11 @@ class Download:
         for file in files:
 
             def on_write(size: int, before: int = done) -> None:
-                report(f"downloading {self.source.label}", before + size, total)
+                report(f"downloading the {self.source.label}", before + size, total)
 
             if file.part.is_file() and not file.begun:
                 file.part.unlink()  # longer than the file
+            on_write(file.begun)
             transfer(file.remote, file.part, on_write)
             done += file.remote.size
             _check_part(file, report)
@@ -198,8 +199,10 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        message = f"another ComfyUI is downloading into {folder}. Wait until it is done"
-        raise EllaError(message) from error
+        raise EllaError(
+            f"another ComfyUI is downloading into {folder}. Wait until it is done. If none is, "
+            f"delete the file {_LOCK} there"
+        ) from error
     try:
         yield
     finally:

@@ -44,10 +44,10 @@ class Source:
 
 SOURCES = {
     "connector": Source(
-        "the ELLA connector", "QQGYLab/ELLA", "main", "ella-sd1.5-tsc-t5xl.safetensors"
+        "ELLA connector", "QQGYLab/ELLA", "main", "ella-sd1.5-tsc-t5xl.safetensors"
     ),
     "LLM": Source(
-        "the FLAN-T5-XL encoder", "QQGYLab/ELLA", "main", "models--google--flan-t5-xl--text_encoder"
+        "FLAN-T5-XL encoder", "QQGYLab/ELLA", "main", "models--google--flan-t5-xl--text_encoder"
     ),
 }
 
@@ -91,7 +91,7 @@ def look_up(source: Source) -> list[RemoteFile]:
         info = HfApi().model_info(
             source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT
         )
-    except (ValueError, KeyError) as error:  # a login page, or some other service
+    except (ValueError, KeyError, TypeError) as error:  # a login page, or some other service
         raise EllaError(f"{endpoint()} does not answer like the Hugging Face hub") from error
     files = []
     for entry in info.siblings or []:
@@ -197,7 +197,7 @@ def explaining(source: Source, root: Path) -> Iterator[None]:
 
 def _message(source: Source, root: Path, reason: str) -> str:
     return (
-        f"Can't download {source.label}: {reason.rstrip('.')}. What has come so far is kept. "
+        f"Can't download the {source.label}: {reason.rstrip('.')}. What has come so far is kept. "
         f"To do it by hand, run: {source.command(root)}"
     )
 

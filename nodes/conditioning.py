@@ -63,6 +63,8 @@ class ELLATimestepConditioning(io.ComfyNode):
                 io.Conditioning.Output(display_name="positive", tooltip=_CONDITIONING_OUTPUT),
                 io.Conditioning.Output(display_name="negative", tooltip=_CONDITIONING_OUTPUT),
             ],
+            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # a twin shows its own share, too
         )
 
     @classmethod
@@ -76,7 +78,8 @@ class ELLATimestepConditioning(io.ComfyNode):
         clip_negative: Conditioning | None = None,
     ) -> io.NodeOutput:
         check_model(model.model, ella)
-        pair = make_pair(ella, (positive, negative), (clip_positive, clip_negative))
+        clip = (clip_positive, clip_negative)
+        pair = make_pair(ella, (positive, negative), clip, cls.hidden.unique_id)
         return io.NodeOutput(patch_model(model), *pair)
 
 
@@ -111,6 +114,8 @@ class ELLAConditioning(io.ComfyNode):
             outputs=[
                 io.Conditioning.Output(display_name="CONDITIONING", tooltip=_CONDITIONING_OUTPUT)
             ],
+            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # a twin shows its own share, too
         )
 
     @classmethod
@@ -121,7 +126,8 @@ class ELLAConditioning(io.ComfyNode):
         strength: float,
         clip: Conditioning | None = None,
     ) -> io.NodeOutput:
-        return io.NodeOutput(make_conditioning(ella, embeds.with_strength(strength), clip))
+        mixed = embeds.with_strength(strength)
+        return io.NodeOutput(make_conditioning(ella, mixed, clip, cls.hidden.unique_id))
 
 
 class ELLAPatchModel(io.ComfyNode):

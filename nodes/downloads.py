@@ -40,7 +40,7 @@ class ELLADownloadModels(io.ComfyNode):
             outputs=[
                 io.String.Output(
                     display_name="report",
-                    tooltip="What was done, a line for each file. Connect Preview as Text to it.",
+                    tooltip="The commit, and what was done with each file.",
                 )
             ],
             is_output_node=True,

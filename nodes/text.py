@@ -6,11 +6,9 @@ from comfy_api.latest import io
 
 from ..ella_core.comfy.feedback import show_on_node
 from ..ella_core.comfy.llm import LLM
-from ..ella_core.config import TRAINED_TOKENS
+from ..ella_core.config import LONG_PROMPT, TRAINED_TOKENS
 from ..ella_core.errors import EllaError
 from .types import CATEGORY, EmbedsType, LLMType, search_aliases
-
-LONG_PROMPT = ["whole", "chunk"]
 
 
 class ELLATextEncode(io.ComfyNode):
@@ -43,7 +41,7 @@ class ELLATextEncode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "long_prompt",
-                    options=LONG_PROMPT,
+                    options=list(LONG_PROMPT),
                     default="whole",
                     optional=True,
                     tooltip="For a prompt of more than max_length tokens, or more than "

@@ -30,20 +30,28 @@ class Result:
         outputs: node id -> what the node showed or saved.
         error: ComfyUI's own report (exception_message, node_type ...), None if all went well.
         texts: node id -> the last line of text shown on the node.
+        lines: node id and text of all those lines.
+        progress: node id, done, of: how the nodes' progress bars moved.
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
-    texts: dict[str, str] = field(default_factory=dict)
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    progress: list[tuple[str, int, int]] = field(default_factory=list)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        return dict(self.lines)
 
 
 class Server:
-    """ComfyUI on a base directory of ours, with this pack linked into its custom_nodes.
+    """ComfyUI on a base directory of ours, with packs linked into its custom_nodes.
 
     Args:
         base: holds models, input, output and custom_nodes; nothing outside it is written.
         arguments: more command line arguments for ComfyUI.
         packs: further node packs to link.
+        with_pack: whether this pack is linked too.
         environment: further environment variables.
     """
 
@@ -53,12 +61,15 @@ class Server:
         arguments: list[str] | None = None,
         packs: list[Path] | None = None,
         environment: dict[str, str] | None = None,
+        with_pack: bool = True,
     ) -> None:
         self.base = base
         self.log = base / "comfyui.log"
         self._arguments = arguments or []
         self._environment = {**os.environ, **(environment or {})}
-        self._packs = {PACK_NAME: ROOT, **{pack.name: pack for pack in packs or []}}
+        self._packs = {pack.name: pack for pack in packs or []}
+        if with_pack:
+            self._packs[PACK_NAME] = ROOT
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 
@@ -163,7 +174,7 @@ async def _follow(
             if int.from_bytes(message.data[:4], "big") == 3:  # BinaryEventTypes.TEXT
                 size = int.from_bytes(message.data[4:8], "big")
                 node = message.data[8 : 8 + size].decode()
-                result.texts[node] = message.data[8 + size :].decode()
+                result.lines.append((node, message.data[8 + size :].decode()))
             continue
         event = json.loads(message.data)
         kind, data = event["type"], event["data"]
@@ -171,6 +182,9 @@ async def _follow(
             continue
         if kind == "progress":
             on_progress(data["node"], data["value"], data["max"])
+        elif kind == "progress_state":
+            running = [n for n in data["nodes"].values() if n["state"] == "running"]
+            result.progress += [(n["node_id"], n["value"], n["max"]) for n in running]
         elif kind == "executed":
             result.outputs[data["node"]] = data["output"]
         elif kind in ("execution_error", "execution_interrupted"):

@@ -1,16 +1,19 @@
 """Runs the tests, those against a real ComfyUI included.
 
 python scripts/test.py [pytest arguments]
+python scripts/test.py -n 2 --dist loadfile     with two workers, each with a ComfyUI of its own
 """
 
 import sys
 
-from bootstrap import ROOT, reexec_in_environment
+from bootstrap import ROOT, old_transformers, reexec_in_environment, smollm2_gguf
 
 
 def main() -> int:
     """Set up, then hand over to pytest."""
     reexec_in_environment()
+    smollm2_gguf()  # both here, so that two workers don't fetch them at once
+    old_transformers()
     import pytest
 
     return int(

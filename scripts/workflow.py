@@ -5,29 +5,34 @@ from typing import Any
 API = dict[str, dict[str, Any]]
 
 _ON_CANVAS_ONLY = ("Note", "MarkdownNote")
+_SEEDS = ("seed", "noise_seed")  # behind one comes what to do with it after a run
+
+
+def widgets(node: dict[str, Any]) -> dict[str, Any]:
+    """Name -> value of a node's widgets.
+
+    The editor writes them as inputs with a `widget` entry, in the order of `widgets_values`.
+    """
+    values = iter(node.get("widgets_values", ()))
+    found = {}
+    for entry in node["inputs"]:
+        if "widget" in entry:
+            found[entry["name"]] = next(values)
+            if entry["name"] in _SEEDS:
+                next(values)
+    return found
 
 
 def to_api(workflow: dict[str, Any]) -> API:
-    """The API form of an editor workflow without subgraphs, muted or bypassed nodes.
-
-    The editor writes a node's widgets as inputs with a `widget` entry, in the order of
-    `widgets_values`; behind a seed it keeps what to do with the seed after a run.
-    """
+    """The API form of an editor workflow without subgraphs, muted or bypassed nodes."""
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt: API = {}
     for node in workflow["nodes"]:
         if node["type"] in _ON_CANVAS_ONLY:
             continue
-        inputs: dict[str, Any] = {}
-        values = iter(node.get("widgets_values", ()))
-        for entry in node["inputs"]:
-            name = entry["name"]
-            if "widget" in entry:
-                inputs[name] = next(values)
-                if name in ("seed", "noise_seed"):
-                    next(values)
-            if entry["link"] is not None:
-                inputs[name] = sources[entry["link"]]
+        inputs = widgets(node)
+        linked = {entry["name"]: entry["link"] for entry in node["inputs"]}
+        inputs |= {name: sources[link] for name, link in linked.items() if link is not None}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
 
@@ -40,5 +45,5 @@ def set_widgets(workflow: dict[str, Any], **values: Any) -> dict[str, Any]:
             if "widget" in entry:
                 if entry["name"] in values:
                     node["widgets_values"][position] = values[entry["name"]]
-                position += 2 if entry["name"] in ("seed", "noise_seed") else 1
+                position += 2 if entry["name"] in _SEEDS else 1
     return workflow

@@ -32,16 +32,17 @@ function stateText({ size, missing }) {
 
 class DownloadDialog {
   constructor() {
-    this.dialog = element("dialog", {
+    this.root = element("dialog", {
       background: "var(--comfy-menu-bg)",
       color: "var(--input-text)",
       border: "1px solid var(--border-color)",
       borderRadius: "8px",
+      minWidth: "24rem",
       maxWidth: "44rem",
       margin: "auto",
       padding: "1rem 1.5rem",
     })
-    this.dialog.setAttribute("aria-label", "Download ELLA models")
+    this.root.setAttribute("aria-label", "Download ELLA models")
     const title = element("h3", { margin: "0 0 0.5rem" }, { textContent: "Download ELLA models" })
     this.text = element("p", { whiteSpace: "pre-wrap", overflowWrap: "anywhere" })
     this.text.setAttribute("role", "status")
@@ -50,13 +51,15 @@ class DownloadDialog {
     const buttons = element("div", { display: "flex", gap: "0.5rem", justifyContent: "end" })
     this.start = this.button("Download", () => this.download())
     this.stop = this.button("Stop", () => ask("/ella/downloads/stop", {}))
-    this.close = this.button("Close", () => this.dialog.close())
+    this.close = this.button("Close", () => this.root.close())
     buttons.append(this.start, this.stop, this.close)
-    this.dialog.append(title, this.list, this.text, this.bar, buttons)
-    this.dialog.addEventListener("close", () => this.dialog.remove())
-    // Keys are ComfyUI's shortcuts everywhere else.
-    this.dialog.addEventListener("keydown", (event) => event.stopPropagation())
-    document.body.append(this.dialog)
+    this.root.append(title, this.list, this.text, this.bar, buttons)
+    // ComfyUI has shortcuts on keys, and takes Escape for itself where it gets it.
+    this.root.addEventListener("keydown", (event) => {
+      event.stopPropagation()
+      if (event.key === "Escape") this.root.close()
+    })
+    document.body.append(this.root)
   }
 
   button(textContent, action) {
@@ -66,14 +69,25 @@ class DownloadDialog {
     return made
   }
 
+  // What is to be seen besides the text. The focus stays inside, where the keys are caught.
+  show({ models = [], start = false, progress = false }) {
+    this.list.replaceChildren(...models)
+    this.start.hidden = !start
+    this.stop.hidden = this.bar.hidden = !progress
+    const button = start ? this.start : this.close
+    button.focus()
+  }
+
   fail(error) {
     this.text.textContent = error.message
-    this.bar.hidden = this.start.hidden = this.stop.hidden = true
+    this.show({})
   }
 
   async open() {
-    this.dialog.showModal()
+    this.root.showModal()
+    if (this.following) return
     try {
+      this.show({})
       if ((await ask("/ella/downloads/status")).running) return await this.follow()
       this.text.textContent = "Asking the hub what there is ..."
       this.offer(await ask("/ella/downloads"))
@@ -83,13 +97,11 @@ class DownloadDialog {
   }
 
   offer(models) {
-    this.boxes = models.map((model) => this.row(model))
-    const nothing = models.every((model) => model.missing === 0)
-    this.text.textContent = nothing
+    const complete = models.every((model) => model.missing === 0)
+    this.text.textContent = complete
       ? "Everything is there."
       : "Files that are there are left as they are. What comes is checked against its checksum."
-    this.start.hidden = nothing
-    this.start.focus()
+    this.show({ models: models.map((model) => this.row(model)), start: !complete })
   }
 
   row(model) {
@@ -102,38 +114,52 @@ class DownloadDialog {
     for (const textContent of [from, `to ${model.target}`]) {
       label.append(element("div", { marginLeft: "1.7rem", opacity: "0.8" }, { textContent }))
     }
-    this.list.append(label)
-    return box
+    return label
   }
 
   async download() {
-    const models = this.boxes.filter((box) => box.checked).map((box) => box.value)
+    const models = [...this.list.querySelectorAll("input:checked")].map((box) => box.value)
     if (models.length === 0) return
     await ask("/ella/downloads", { models })
     await this.follow()
   }
 
-  // Also of a download that a node or another window has begun.
+  // Also of a download that a node or another window has begun, and while the dialog is closed.
   async follow() {
-    this.list.replaceChildren()
-    this.start.hidden = true
-    this.stop.hidden = this.bar.hidden = false
-    let status = await ask("/ella/downloads/status")
-    while (status.running) {
-      const { text, done, total } = status
-      this.text.textContent = total ? `${text}: ${sizeText(done)} of ${sizeText(total)}` : text
-      if (total) this.bar.value = done / total
-      await new Promise((resolve) => setTimeout(resolve, POLL))
-      status = await ask("/ella/downloads/status")
+    this.following = true
+    this.show({ progress: true })
+    try {
+      let status = await ask("/ella/downloads/status")
+      while (status.running) {
+        const { text, done, total } = status
+        this.text.textContent = total ? `${text}: ${sizeText(done)} of ${sizeText(total)}` : text
+        if (total) this.bar.value = done / total
+        await new Promise((resolve) => setTimeout(resolve, POLL))
+        status = await ask("/ella/downloads/status")
+      }
+      await this.finish(status)
+    } finally {
+      this.following = false
     }
-    this.stop.hidden = this.bar.hidden = true
-    this.text.textContent = status.text
-    const severity = status.failed ? "error" : "success"
-    const detail = status.text
-    // The dialog may have been closed long ago.
-    if (!this.dialog.open) app.extensionManager.toast.add({ severity, summary: "ELLA", detail })
-    if (!status.failed) await app.refreshComboInNodes()
   }
+
+  async finish({ text, failed }) {
+    this.text.textContent = text
+    this.bar.removeAttribute("value")
+    this.show({})
+    const severity = failed ? "error" : "success"
+    if (!this.root.open) {
+      app.extensionManager.toast.add({ severity, summary: "ELLA", detail: text })
+    }
+    if (!failed) await app.refreshComboInNodes()
+  }
+}
+
+let dialog
+
+function openDialog() {
+  dialog ??= new DownloadDialog()
+  if (!dialog.root.open) return dialog.open()
 }
 
 app.registerExtension({
@@ -144,7 +170,7 @@ app.registerExtension({
       label: "ELLA: download ELLA models",
       menubarLabel: "Download ELLA models ...",
       icon: "pi pi-download",
-      function: () => new DownloadDialog().open(),
+      function: openDialog,
     },
   ],
   menuCommands: [{ path: ["ELLA"], commands: [DOWNLOAD] }],

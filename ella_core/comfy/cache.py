@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..text_encoders import EncodedPrompt
+from ..text_encoders import EncodedPrompt, PromptCounts
 
 logger = logging.getLogger("ella")
 
@@ -28,7 +28,7 @@ _VERSION = 1
 _LIMIT = 512 * 2**20  # bytes: 128 tokens of FLAN-T5-XL are 0.5 MB in fp16
 _ABANDONED = 3600  # seconds after which a temporary file is nobody's
 
-_COUNTS = [field.name for field in fields(EncodedPrompt) if field.name != "features"]
+_COUNTS = [field.name for field in fields(PromptCounts)]
 
 
 def cache_key(*parts: object) -> str:
@@ -165,7 +165,7 @@ def _read(path: Path, key: str) -> EncodedPrompt:
     counts = {name: int(metadata[name]) for name in _COUNTS}
     if _checksum(key, features, counts) != expected:
         raise ValueError("its checksum is wrong")
-    return EncodedPrompt(features=features, **counts)
+    return EncodedPrompt(features, **counts)
 
 
 def _checksum(key: str, features: torch.Tensor, counts: dict[str, int]) -> str:

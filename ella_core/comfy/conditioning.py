@@ -6,13 +6,15 @@ of those that came from ELLA. The prompt rides inside `model_conds`: that is the
 conditioning that ComfyUI replaces when it copies one prompt's area to another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
 from comfy.conds import CONDCrossAttn
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
@@ -29,6 +31,7 @@ from .prompt import (
     make_prompts,
     prompts_in,
 )
+from .report import Report
 from .timesteps import sigma_to_timestep
 
 Cond = dict[str, Any]
@@ -50,7 +53,10 @@ def patch_model(model: ModelPatcher) -> ModelPatcher:
 
 
 def make_conditioning(
-    ella: ELLA, embeds: LLMEmbeds, clip: Conditioning | None = None
+    ella: ELLA,
+    embeds: LLMEmbeds,
+    clip: Conditioning | None = None,
+    node_id: str | None = None,
 ) -> Conditioning:
     """CONDITIONING for one prompt, or for one prompt beside CLIP's tokens.
 
@@ -59,11 +65,12 @@ def make_conditioning(
         embeds: what the LLM has read.
         clip: conditionings whose tokens follow ELLA's and whose options (areas, hooks, ranges)
             are kept, one by one; None for ELLA alone.
+        node_id: the node that shows, after a run, what the connector had to compute.
 
     Raises:
         EllaError: the LLM is not the connector's.
     """
-    (prompt,) = make_prompts(ella, [embeds])
+    (prompt,) = make_prompts(ella, [embeds], Report(node_id, [("", embeds)]))
     return _make_conditioning(prompt, clip)
 
 
@@ -93,8 +100,11 @@ def make_pair(
     ella: ELLA,
     embeds: tuple[LLMEmbeds, LLMEmbeds],
     clip: tuple[Conditioning | None, Conditioning | None],
+    node_id: str | None = None,
 ) -> tuple[Conditioning, Conditioning]:
     """Positive and negative, beside CLIP's tokens on both sides or on none.
+
+    The arguments are those of `make_conditioning`.
 
     Raises:
         EllaError: CLIP on one side only. The two would differ in length, and the U-Net would be
@@ -106,7 +116,8 @@ def make_pair(
             f"{given} is connected and {absent} is not. Connect both, so that positive and "
             f"negative have the same number of tokens; a CLIP Text Encode with empty text will do."
         )
-    positive, negative = map(_make_conditioning, make_prompts(ella, embeds), clip)
+    report = Report(node_id, zip(("positive", "negative"), embeds, strict=True))
+    positive, negative = map(_make_conditioning, make_prompts(ella, embeds, report), clip)
     return positive, negative
 
 
@@ -144,21 +155,41 @@ def check_model(model: Any, ella: ELLA) -> None:
         )
 
 
+def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Have the conditioning nodes show what the run needed, once it is over."""
+    conds = chain(*executor.class_obj.conds.values())
+    reports = dict.fromkeys(prompt.report for cond in conds for prompt in _prompts(cond))
+    samples = executor(*args, **kwargs)
+    for report in reports:
+        report.show()
+    return samples
+
+
+def _prompts(cond: Cond) -> list[TimestepPrompt]:
+    """Of a cond before ComfyUI has made the U-Net's input of it."""
+    model_conds = cond.get("model_conds", {})
+    own = [model_conds[KEY].cond] if KEY in model_conds else []
+    return [*own, *prompts_in(cond.get("cross_attn"))]
+
+
 def _prepare_sampling(
     executor: Callable[..., Any],
     model: ModelPatcher,
     noise_shape: Any,
     conds: dict[str, list[Cond]],
-    model_options: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Any:
-    """Have ComfyUI load the connectors of prompts that Conditioning (Concat) put second, too."""
+    """Have ComfyUI load the connectors of prompts that Conditioning (Concat) put second, too.
+
+    `options` differ between versions of ComfyUI.
+    """
     for cond in chain(*conds.values()):
         models = cond.get("additional_models", [])
         patchers = [prompt.ella.patcher for prompt in prompts_in(cond.get("cross_attn"))]
         missing = [patcher for patcher in patchers if patcher not in models]
         if missing:
             cond["additional_models"] = [*models, *missing]  # `cond` is the run's own copy
-    return executor(model, noise_shape, conds, model_options=model_options)
+    return executor(model, noise_shape, conds, **options)
 
 
 def _calc_cond_batch(
@@ -207,19 +238,33 @@ def _prepare(
     model_options: dict[str, Any],
 ) -> None:
     """Have the tokens ready: at the first call of a run, for its whole schedule."""
-    lacking: dict[ELLA, list[LLMEmbeds]] = {}
+    lacking: dict[ELLA, list[TimestepPrompt]] = {}
     for prompt in prompts:
         check_model(model, prompt.ella)
         if not prompt.ella.has(prompt.embeds, timesteps):
-            lacking.setdefault(prompt.ella, []).append(prompt.embeds)
+            lacking.setdefault(prompt.ella, []).append(prompt)
     if not lacking:
         return
     schedule = []
     sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
     if sigmas is not None:  # a guider may call the model outside a run
         schedule = sigma_to_timestep(model.model_sampling, sigmas[:-1])  # it ends at the last one
-    for ella, embeds in lacking.items():
-        ella.prepare(embeds, [*schedule, *timesteps], device)
+    for ella, together in lacking.items():
+        embeds = [prompt.embeds for prompt in together]
+        reports = {prompt.report for prompt in together}
+        # A sigma between two steps is computed too fast for a bar.
+        watching = [] if all(ella.has(each, schedule) for each in embeds) else reports
+        passes = ella.prepare(
+            embeds, [*schedule, *timesteps], device, partial(_show_progress, watching)
+        )
+        for report in reports:
+            report.add(passes)
+
+
+def _show_progress(reports: Iterable[Report], done: int, of: int) -> None:
+    for report in reports:
+        report.progress(done, of)
+    throw_exception_if_processing_interrupted()
 
 
 def _at(cond: Cond, places: Places | None, timesteps: Sequence[int], device: torch.device) -> Cond:
@@ -233,6 +278,7 @@ def _at(cond: Cond, places: Places | None, timesteps: Sequence[int], device: tor
 
 #: All that `patch_model` adds to a MODEL.
 WRAPPERS: dict[str, Callable[..., Any]] = {
+    WrappersMP.OUTER_SAMPLE: _outer_sample,
     WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
     WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
 }

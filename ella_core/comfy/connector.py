@@ -1,6 +1,7 @@
 """What travels on the ELLA wire: a connector that ComfyUI can load and evict."""
 
-from collections.abc import Iterable, MutableMapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from ..errors import EllaError
 from .llm import LLMEmbeds
 from .memory import SharedPatcher
+from .report import Passes
 
 if TYPE_CHECKING:
     from ..connectors import Connector
@@ -57,13 +59,41 @@ class ELLA:
         return all(self._of(features).keys() >= wanted for features, _ in embeds.parts)
 
     def prepare(
-        self, embeds: Iterable[LLMEmbeds], timesteps: Sequence[int], device: torch.device
-    ) -> None:
+        self,
+        embeds: Iterable[LLMEmbeds],
+        timesteps: Sequence[int],
+        device: torch.device,
+        on_pass: Callable[[int, int], None] = lambda done, of: None,
+    ) -> Passes:
         """Compute on `device` what is not kept yet: all prompts and timesteps in one pass.
 
         Several passes only where one would take too much memory (`_MAX_ROWS`).
+
+        Args:
+            embeds: the prompts.
+            timesteps: 0-999.
+            device: where the connector is.
+            on_pass: called before the first pass and after each, with the number of those that
+                are done and of all.
         """
-        wanted = list(dict.fromkeys(self._keys(timesteps)))
+        start = time.perf_counter()
+        passes = list(self._lacking(embeds, list(dict.fromkeys(self._keys(timesteps)))))
+        on_pass(0, len(passes))
+        for done, (prompts, missing) in enumerate(passes, 1):
+            tokens_PTNW = self._compute(prompts, missing, device)
+            for features, tokens_TNW in zip(prompts, tokens_PTNW, strict=True):
+                n = self.connector.num_tokens or features.shape[1]
+                kept = self._of(features)
+                for timestep, tokens_NW in zip(missing, tokens_TNW, strict=True):
+                    kept[timestep] = tokens_NW[None, :n].clone()  # a view would keep them all
+            on_pass(done, len(passes))
+        computed = frozenset(timestep for _, missing in passes for timestep in missing)
+        return Passes(len(passes), computed, time.perf_counter() - start)
+
+    def _lacking(
+        self, embeds: Iterable[LLMEmbeds], wanted: Sequence[int]
+    ) -> Iterator[tuple[list[torch.Tensor], Sequence[int]]]:
+        """Prompts and timesteps of each pass that is needed."""
         lacking: dict[tuple[int, ...], list[torch.Tensor]] = {}
         for features in {id(f): f for each in embeds for f, _ in each.parts}.values():
             kept = self._of(features)
@@ -72,12 +102,9 @@ class ELLA:
                 lacking.setdefault(missing, []).append(features)
         for missing, prompts in lacking.items():
             for together in _groups(prompts):
-                tokens_PTNW = self._compute(together, missing, device)
-                for features, tokens_TNW in zip(together, tokens_PTNW, strict=True):
-                    n = self.connector.num_tokens or features.shape[1]
-                    kept = self._of(features)
-                    for timestep, tokens_NW in zip(missing, tokens_TNW, strict=True):
-                        kept[timestep] = tokens_NW[None, :n].clone()  # a view would keep them all
+                size = max(1, _MAX_ROWS // _rows(together))
+                for i in range(0, len(missing), size):
+                    yield together, missing[i : i + size]
 
     def tokens(
         self, embeds: LLMEmbeds, timesteps: Sequence[int], device: torch.device
@@ -123,12 +150,12 @@ class ELLA:
         mask = None
         if any(len(row) < longest for row in rows_PLD):
             mask = (torch.arange(longest, device=device) < lengths[:, None])[:, None]
-        size = max(1, _MAX_ROWS // _rows(prompts))
-        passes = [
-            self.connector(features, torch.tensor(timesteps[i : i + size], device=device), mask)
-            for i in range(0, len(timesteps), size)
-        ]
-        return torch.cat(passes, dim=1).to(model_management.intermediate_device())
+        tokens: torch.Tensor = self.connector(
+            features, torch.tensor(timesteps, device=device), mask
+        )
+        tokens = tokens.to(model_management.intermediate_device())
+        tokens.flatten()[-1].item()  # with --gpu-only nothing else waits for it, and it is timed
+        return tokens
 
     def _of(self, features: torch.Tensor) -> Kept:
         return self._kept.setdefault(features, {})

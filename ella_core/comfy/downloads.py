@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -73,7 +72,7 @@ class Downloads:
             on_progress: told the text and bytes of `Status`; what it raises ends the download.
 
         Returns:
-            What was done, a line for each file.
+            What was done: the commit of each model, and a line for each file.
 
         Raises:
             EllaError: see `Download.of` and `Download.fetch`; or another download is running.
@@ -116,11 +115,14 @@ class Downloads:
                 raise _Stop
             on_progress(text, done, total)
 
-        outcome = Status(text="interrupted; download again to go on", failed=True)
+        early = "The download was interrupted, or failed for the reason in ComfyUI's log."
+        outcome = Status(text=f"{early} Download again to go on.", failed=True)
         try:
             lines = []
             for name in names:
-                lines += _find(name).fetch(report)
+                download = _find(name)
+                lines.append(f"{download.source.repo}, commit {download.commit}:")
+                lines += download.fetch(report)
             outcome = Status(text="\n".join(lines))
             logger.info("%s", outcome.text)
             return outcome.text
@@ -169,7 +171,7 @@ def identity(names: Iterable[str]) -> str | float:
     paths = [target(name) for name in names]
     complete = [path / "config.json" if path.is_dir() else path for path in paths]
     if not all(path.exists() for path in complete):
-        return math.nan
+        return float("nan")  # a new one: ComfyUI takes math.nan for equal to itself
     return "\n".join(map(file_identity, paths))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from comfy import model_management
 from comfy.cli_args import args
+from comfy.utils import ProgressBar
 
 from ..config import QUANTIZATIONS, TRAINED_TOKENS
 from ..errors import EllaError
@@ -16,7 +17,7 @@ from .folders import file_identity
 from .memory import Holder, WholeModelPatcher
 
 if TYPE_CHECKING:
-    from ..text_encoders import EncodedPrompt, TextEncoder
+    from ..text_encoders import EncodedPrompt, PromptCounts, TextEncoder
 
 # What reads prompts is imported inside the functions: ComfyUI's start should not pay for it.
 
@@ -147,7 +148,7 @@ class LLM:
         key = cache_key(self._identity, str(self._dtype), self._quantization, *asked)
         prompt = feature_cache().get(key)
         if prompt is None:
-            prompt = self._loaded().encode(*asked)
+            prompt = self._loaded().encode(*asked, on_piece=_show_pieces)
             feature_cache().put(key, prompt)
         return replace(prompt, features=prompt.features.to(model_management.intermediate_device()))
 
@@ -155,11 +156,14 @@ class LLM:
         """The LLM on the device that ComfyUI gives to text encoders."""
         from ..text_encoders import load_text_encoder, weight_bytes
 
+        bar = ProgressBar(3)  # the tokenizer is open, the weights are read, and on their device
         if self._encoder is None or self.patcher is None:
             logger.info("loading the LLM %s", self.name)
             show_on_running_node(f"loading the LLM {self.name} ...")
             with torch.inference_mode(False):  # see WholeModelPatcher
-                encoder = load_text_encoder(self._path, self._dtype, self._quantization)
+                encoder = load_text_encoder(
+                    self._path, self._dtype, self._quantization, lambda: bar.update_absolute(1)
+                )
             if file_identity(self._path) != self._identity:
                 raise EllaError(
                     f"The files of the LLM {self.name} have changed since Load LLM (ELLA) looked "
@@ -172,9 +176,18 @@ class LLM:
                 size=weight_bytes(encoder.model),
             )
             self._encoder = encoder
+            bar.update_absolute(2)
             model_management.throw_exception_if_processing_interrupted()
         model_management.load_models_gpu([self.patcher], force_full_load=True)
+        bar.update_absolute(3)
         return self._encoder
+
+
+def _show_pieces(done: int, of: int) -> None:
+    """The LLM has read so many pieces (chunks, windows) of a prompt."""
+    ProgressBar(of).update_absolute(done)
+    if done < of:
+        show_on_running_node(f"reading: {done:,} of {of:,} pieces done")
 
 
 def _auto_dtype() -> torch.dtype:
@@ -190,7 +203,7 @@ def _auto_dtype() -> torch.dtype:
     return torch.float16 if use_fp16 else torch.float32
 
 
-def _summarise(prompt: "EncodedPrompt") -> str:
+def _summarise(prompt: "PromptCounts") -> str:
     count = f"{prompt.tokens:,} token{'' if prompt.tokens == 1 else 's'}"
     if prompt.chunks > 1:
         count += f" in {prompt.chunks:,} chunks of at most {prompt.chunk_length}"

@@ -13,6 +13,7 @@ from ..errors import EllaError
 from .connector import ELLA, check_features
 from .feedback import show_on_running_node
 from .llm import LLMEmbeds
+from .report import Report
 
 logger = logging.getLogger("ella")
 
@@ -28,12 +29,16 @@ class TimestepPrompt:
         embeds: what it makes them of.
         placeholder: (1, N, W) tokens of a middle timestep, the CONDITIONING's own tensor. Other
             nodes see and edit this one, so it also tells what they did to it.
+        report: what the node that made this shows after a run.
         length: N. Asking the placeholder each time would go through `TimestepTokens`.
     """
 
-    def __init__(self, ella: ELLA, embeds: LLMEmbeds, placeholder: torch.Tensor) -> None:
+    def __init__(
+        self, ella: ELLA, embeds: LLMEmbeds, placeholder: torch.Tensor, report: Report
+    ) -> None:
         self.ella = ella
         self.embeds = embeds
+        self.report = report
         self.placeholder = TimestepTokens.of(placeholder, [self])
         self.length = placeholder.shape[1]
         self._warned_in: Any = _NOWHERE
@@ -57,7 +62,7 @@ class TimestepPrompt:
         return self
 
 
-def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds]) -> list[TimestepPrompt]:
+def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds], report: Report) -> list[TimestepPrompt]:
     """Prompts for conditionings; their placeholders take one pass through the connector.
 
     Raises:
@@ -69,9 +74,12 @@ def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds]) -> list[TimestepPrompt
         load_models_gpu([ella.patcher])
         ella.prepare(embeds, [_PLACEHOLDER_TIMESTEP], ella.patcher.load_device)
     device = intermediate_device()
-    return [  # other nodes may edit a placeholder, so it is no view of what the connector keeps
-        TimestepPrompt(ella, each, ella.tokens(each, [_PLACEHOLDER_TIMESTEP], device).clone())
-        for each in embeds
+    placeholders = [  # other nodes may edit these, so they are no views of what the connector keeps
+        ella.tokens(each, [_PLACEHOLDER_TIMESTEP], device).clone() for each in embeds
+    ]
+    return [
+        TimestepPrompt(ella, each, placeholder, report)
+        for each, placeholder in zip(embeds, placeholders, strict=True)
     ]
 
 

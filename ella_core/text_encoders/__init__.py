@@ -1,13 +1,17 @@
 """LLMs as text encoders: a prompt in, the last hidden state out."""
 
 from .encoder import EncodedPrompt, TextEncoder
-from .loading import check_text_encoder, load_text_encoder
+from .loading import check_text_encoder, load_text_encoder, load_tokenizer
+from .prompts import PromptCounts, PromptTokenizer
 from .quantize import weight_bytes
 
 __all__ = [
     "EncodedPrompt",
+    "PromptCounts",
+    "PromptTokenizer",
     "TextEncoder",
     "check_text_encoder",
     "load_text_encoder",
+    "load_tokenizer",
     "weight_bytes",
 ]

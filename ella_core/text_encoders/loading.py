@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from ..errors import EllaError
 from .encoder import TextEncoder
+from .prompts import PromptTokenizer
 from .quantize import quantize, require_torchao
 from .tokens import SpecialTokens
 
@@ -36,14 +37,17 @@ def check_text_encoder(path: Path, quantization: str | None = None) -> None:
     """
     if quantization:
         require_torchao()
-    if _is_gguf(path):
+    if is_gguf(path):
         _check_gguf(path)
     else:
         _check_folder(path)
 
 
 def load_text_encoder(
-    path: Path, dtype: torch.dtype, quantization: str | None = None
+    path: Path,
+    dtype: torch.dtype,
+    quantization: str | None = None,
+    on_tokenizer: Callable[[], None] = lambda: None,
 ) -> TextEncoder:
     """Open the LLM at `path` on the CPU.
 
@@ -54,19 +58,45 @@ def load_text_encoder(
         dtype: dtype of the weights and of the computation.
         quantization: None, or one of `QUANTIZATIONS`: how the weights of Linear layers are
             stored instead.
+        on_tokenizer: called when the tokenizer is open and only the weights are left.
 
     Raises:
         EllaError: something is missing or damaged, or this is not a usable LLM.
     """
     check_text_encoder(path, quantization)
-    encoder = _load_gguf(path, dtype) if _is_gguf(path) else _load_folder(path, dtype)
-    encoder.model.eval().requires_grad_(False)
+    with _naming(path):
+        config, tokenizer = _open(path)
+    on_tokenizer()
+    with _naming(path):
+        model = _load_model(path, config, dtype)
+    model.eval().requires_grad_(False)
     if quantization:
-        quantize(encoder.model, quantization)
-    return encoder
+        quantize(model, quantization)
+    return TextEncoder(model, tokenizer)
 
 
-def _is_gguf(path: Path) -> bool:
+def load_tokenizer(path: Path) -> PromptTokenizer:
+    """Open the tokenizer alone of the LLM at `path`, which need not have its weights.
+
+    For a GGUF file this takes about a minute of Python's own work.
+
+    Args:
+        path: see `load_text_encoder`.
+
+    Raises:
+        EllaError: something is missing or damaged.
+    """
+    if is_gguf(path):
+        _check_gguf(path)
+    else:
+        _require(path, ("config.json",), "configuration")
+        _require(path, _TOKENIZER_FILES, "tokenizer")
+    with _naming(path):
+        return _open(path)[1]
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether the LLM at `path` is a GGUF file, by its name."""
     return path.suffix.lower() == ".gguf"
 
 
@@ -96,26 +126,23 @@ def _check_gguf(path: Path) -> None:
             raise EllaError(f"it begins with {magic!r}, a GGUF file with b'GGUF'")
 
 
-def _load_folder(path: Path, dtype: torch.dtype) -> TextEncoder:
+def _source(path: Path) -> tuple[Path, dict[str, Any]]:
+    """How transformers is told where an LLM is."""
+    if is_gguf(path):
+        return path.parent, {"gguf_file": path.name, "local_files_only": True}
+    return path, {"local_files_only": True}
+
+
+def _open(path: Path) -> tuple[Any, PromptTokenizer]:
+    """Configuration and tokenizer."""
     from transformers import AutoConfig, AutoTokenizer
 
-    with _naming(path):
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = _load_model(path, config, dtype, use_safetensors=True)
-        return TextEncoder(model, tokenizer, SpecialTokens.of(tokenizer))
-
-
-def _load_gguf(path: Path, dtype: torch.dtype) -> TextEncoder:
-    from transformers import AutoConfig, AutoTokenizer
-
-    with _naming(path):
-        special = _gguf_special_tokens(path)
-        source = {"gguf_file": path.name, "local_files_only": True}
-        config = AutoConfig.from_pretrained(path.parent, **source)
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, config=config, **source)
-        model = _load_model(path.parent, config, dtype, gguf_file=path.name)
-        return TextEncoder(model, tokenizer, special)
+    special = _gguf_special_tokens(path) if is_gguf(path) else None
+    folder, source = _source(path)
+    config = AutoConfig.from_pretrained(folder, **source)
+    tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **source)
+    positions = getattr(config, "max_position_embeddings", None)
+    return config, PromptTokenizer(tokenizer, special or SpecialTokens.of(tokenizer), positions)
 
 
 def _gguf_special_tokens(path: Path) -> SpecialTokens:
@@ -139,7 +166,7 @@ def _gguf_special_tokens(path: Path) -> SpecialTokens:
     return SpecialTokens.first_known(prefix, suffix, bos, eos, pad)
 
 
-def _load_model(path: Path, config: Any, dtype: torch.dtype, **source: Any) -> Any:
+def _load_model(path: Path, config: Any, dtype: torch.dtype) -> Any:
     import transformers
     from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoModel, AutoModelForTextEncoding
 
@@ -153,11 +180,12 @@ def _load_model(path: Path, config: Any, dtype: torch.dtype, **source: Any) -> A
     if not hasattr(config, "hidden_size"):
         raise EllaError(f"{config.model_type} is not a pure text model: it has no hidden_size")
     dtype_argument = "torch_dtype" if transformers.__version__.startswith("4.") else "dtype"
+    folder, source = _source(path)
     model, report = auto_class.from_pretrained(
-        path,
+        folder,
         config=config,
-        local_files_only=True,
         output_loading_info=True,
+        use_safetensors=None if is_gguf(path) else True,
         **{dtype_argument: dtype},
         **source,
     )

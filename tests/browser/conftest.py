@@ -1,11 +1,9 @@
 """The editor of the tests' ComfyUI in a real browser. Without one these tests are left out."""
 
 import os
-import shutil
 
 import pytest
 
-from bootstrap import host_dir
 from support.browser import HOW_TO_GET_ONE, Chromium, Editor
 
 LEFT_OUT = "no browser"
@@ -24,8 +22,6 @@ def browser():
 
 @pytest.fixture(scope="module")
 def open_editor(browser, host):
-    (host.server.base / "input").mkdir(exist_ok=True)
-    shutil.copy(host_dir() / "input/example.png", host.server.base / "input")
     return Editor(browser, host.server)
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
+import psutil
 import pytest
 import requests
 import torch
@@ -41,13 +42,14 @@ def features(base):
 
 
 def sample(host, positive=PROMPT, negative="", llm=LLM, dtype="fp32"):
-    """The latent of a run, and the lines that its nodes showed."""
+    """The latent of a run, and the lines that its LLM Text Encode nodes showed."""
     graph = EllaGraph(positive, negative, llm=llm)
     graph.nodes[graph.llm.id]["inputs"]["dtype"] = dtype
     saved = graph.save(graph.sample(record=False, steps=2))
     result = host.run(graph)
     assert result.error is None, result.error
-    return host.latent(result, saved.id), sorted(result.texts.values())
+    texts = [text for node, text in result.texts.items() if node != graph.conditioning.id]
+    return host.latent(result, saved.id), sorted(texts)
 
 
 def replace_file(file, content):
@@ -153,6 +155,26 @@ def test_a_folder_that_root_can_not_write_to(host):
         kept.rename(folder)
     assert host.server.log.read_text().count(f"can't be kept in {folder}") == 1
     assert not torch.equal(first, again)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs to limit the files of another process")
+def test_a_disk_that_is_full_while_running(base):
+    """As far as a process can see it: no file can grow beyond a limit any more."""
+    long = "A violet owl reads a newspaper on a wooden bench. " * 1000
+    with comfyui(base) as host:
+        short, _ = sample(host)
+        process = psutil.Process(host.server.pid)
+        soft, hard = process.rlimit(psutil.RLIMIT_FSIZE)
+        process.rlimit(psutil.RLIMIT_FSIZE, (2**20, hard))
+        sample(host, long)
+        full = host.server.log.read_text()
+        process.rlimit(psutil.RLIMIT_FSIZE, (soft, hard))
+        assert full.count(f"can't be kept in {features(base)}") == 1
+        assert len(list(features(base).iterdir())) == 2  # no half of a file either
+        again, _ = sample(host)
+        assert torch.equal(again, short)
+        sample(host, f"Once more. {long}")  # there is room again
+        assert max(f.stat().st_size for f in features(base).iterdir()) > 2**20
 
 
 def test_a_folder_deleted_while_running(host):

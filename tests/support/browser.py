@@ -1,5 +1,6 @@
 """ComfyUI's editor in a real browser."""
 
+import json
 import os
 import shutil
 import sys
@@ -106,10 +107,26 @@ class Editor:
         self.page.evaluate("app.graph.clear()")
         self.errors.clear()
 
+    def set_settings(self, settings: dict[str, Any]) -> None:
+        """Change settings of the editor by their ids."""
+        self.page.evaluate(
+            """async settings => {
+              for (const [id, value] of Object.entries(settings))
+                await app.extensionManager.setting.set(id, value)
+            }""",
+            settings,
+        )
+
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow in the editor's own format, as File > Open does."""
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_timeout(300)  # dialogs are drawn after that
+
+    def browse_templates(self, source: str) -> None:
+        """Open the template browser on the templates of one node pack."""
+        self.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        self.page.locator(".global-dialog").get_by_text(source, exact=True).first.click()
+        self.page.get_by_test_id("template-workflows-content").wait_for()
 
     def dialogs(self) -> dict[str, str]:
         """Open dialogs: ComfyUI's name for each -> its text.
@@ -139,7 +156,10 @@ class Editor:
 
     def serialize(self) -> dict[str, Any]:
         """The open workflow as the editor would save it."""
-        return self.page.evaluate("app.graph.serialize()")
+        saved: dict[str, Any] = json.loads(
+            self.page.evaluate("JSON.stringify(app.graph.serialize())")
+        )
+        return saved
 
     def api_form(self) -> dict[str, Any]:
         """The open workflow as the editor would queue it, without titles."""

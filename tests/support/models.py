@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from bootstrap import host_dir
 
@@ -122,6 +122,15 @@ def write_clip(path: Path) -> None:
     tiny_models.draw(model, torch.Generator().manual_seed(0))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: t.half().contiguous() for k, t in model.state_dict().items()}, path)
+
+
+def add_clip(checkpoint: Path, path: Path) -> None:
+    """A copy of a checkpoint with a CLIP in it."""
+    clip = path.with_name("clip.part")
+    write_clip(clip)
+    tensors = {f"cond_stage_model.transformer.{k}": t for k, t in load_file(clip).items()}
+    save_file({**load_file(checkpoint), **tensors}, path)
+    clip.unlink()
 
 
 def write_gligen(path: Path) -> None:

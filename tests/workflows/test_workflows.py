@@ -1,43 +1,107 @@
-"""The bundled workflows, with their file names set to the tests' small models."""
+"""The bundled workflows: what is in the files, what ComfyUI serves, and that they run."""
 
-import json
+from itertools import combinations
 
 import pytest
+from PIL import Image
 
-from bootstrap import ROOT
-from support.host import T5
-from workflow import set_widgets, to_api
+from support.workflows import STEPS, WORKFLOWS, read, small
+from workflow import to_api, widgets
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+LOADS_FILES = {  # type -> the widget that names a file with a download address
+    "CheckpointLoaderSimple": "ckpt_name",
+    "ControlNetLoader": "control_net_name",
+    "ELLALoad": "ella_name",
+    "LoraLoader": "lora_name",
+}
+LOADS_NONE = {"ELLALoadLLM", "LoadImage"}  # a folder of files, and ComfyUI's own picture
+TITLE = 30  # height of a node's title, drawn above its position
+
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def box(node):
+    """Left, top, right and bottom with the title."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE, x + width, y + height
+
+
+def overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def corners(group):
+    x, y, width, height = group["bounding"]
+    return x, y, x + width, y + height
+
+
+def test_there_are_ten():
+    assert len(WORKFLOWS) == 10
+
+
+@each_workflow
 def test_runs(host, path):
-    workflow = json.loads(path.read_text(encoding="utf-8"))
-    set_widgets(
-        workflow,
-        ckpt_name="sd15.safetensors",
-        ella_name="tsc.safetensors",
-        llm_name=T5,
-        width=64,
-        height=64,
-        steps=3,
-    )
+    workflow = small(host, path)
     steps = []
     result = host.server.run(to_api(workflow), lambda _, done, of: steps.append((done, of)))
     assert result.error is None, result.error
-    assert (3, 3) in steps
-    ((image,),) = (output["images"] for output in result.outputs.values())
-    assert (host.server.base / "output" / image["filename"]).stat().st_size > 0
+    assert (STEPS, STEPS) in steps
+    savers = [str(node["id"]) for node in workflow["nodes"] if node["type"] == "SaveImage"]
+    for node in savers:
+        for image in result.outputs[node]["images"]:
+            with Image.open(host.server.base / "output" / image["filename"]) as picture:
+                picture.load()
+                extrema = picture.convert("L").getextrema()
+            assert extrema[0] < extrema[1], "a picture of one colour"
+    assert savers
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@each_workflow
 def test_is_offered_as_a_template(host, path):
     assert path.stem in host.server.get("/workflow_templates")["ELLA-Nodes"]
-    served = host.server.text(f"/api/workflow_templates/ELLA-Nodes/{path.name}")
-    assert json.loads(served) == json.loads(path.read_text(encoding="utf-8"))
+    assert host.server.get(f"/api/workflow_templates/ELLA-Nodes/{path.name}") == read(path)
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@each_workflow
 def test_has_a_thumbnail_for_the_template_browser(path):
-    assert path.with_suffix(".jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    picture = path.with_suffix(".jpg")
+    assert picture.stat().st_size < 100_000
+    with Image.open(picture) as opened:
+        assert opened.format == "JPEG"
+
+
+@each_workflow
+def test_names_where_to_get_every_file(path):
+    for node in read(path)["nodes"]:
+        if node["type"] in LOADS_FILES:
+            (model,) = node["properties"]["models"]
+            assert model["name"] == widgets(node)[LOADS_FILES[node["type"]]]
+            assert model["url"].startswith("https://")
+            assert model["directory"]
+        else:
+            assert "Load" not in node["type"] or node["type"] in LOADS_NONE, node["type"]
+
+
+@each_workflow
+def test_explains_itself(path):
+    workflow = read(path)
+    (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    text = note["widgets_values"][0]
+    assert text.startswith("## ")
+    assert "**Files" in text
+    assert all(group["title"] and group["color"] for group in workflow["groups"])
+
+
+@each_workflow
+def test_nothing_overlaps(path):
+    workflow = read(path)
+    for a, b in combinations(workflow["nodes"], 2):
+        assert not overlap(box(a), box(b)), (a["type"], b["type"])
+    groups = [(group["title"], corners(group)) for group in workflow["groups"]]
+    for (title, a), (other, b) in combinations(groups, 2):
+        assert not overlap(a, b), (title, other)
+    for node in workflow["nodes"]:
+        for title, group in groups:
+            left, top, right, bottom = box(node)
+            inside = group[0] < left and group[1] < top and right < group[2] and bottom < group[3]
+            assert inside or not overlap(box(node), group), (node["type"], title)

@@ -68,6 +68,16 @@ def test_a_long_schedule_is_computed_in_several_passes(make):
     torch.testing.assert_close(ella.tokens(prompts[0], [29], CPU), alone, rtol=1e-4, atol=1e-5)
 
 
+def test_what_was_computed_is_told(make):
+    ella, prompts, seen = make(TSC), [embeds(2000), embeds(1)], []
+    passes = ella.prepare(prompts, range(30), CPU, lambda *states: seen.append(states))
+    assert (passes.count, passes.timesteps) == (10, frozenset(range(30)))
+    assert seen == [(done, 10) for done in range(11)]
+    ella.prepare(prompts[:1], [30], CPU)
+    passes = ella.prepare(prompts, [30, 3], CPU)
+    assert (passes.count, passes.timesteps) == (1, {30})  # the second prompt's
+
+
 def test_a_huge_prompt_goes_through_by_itself(make):
     ella, prompts, passes = make(TSC), [embeds(9000), embeds(1)], []
     ella.connector.register_forward_pre_hook(lambda _, inputs: passes.append(inputs[0].shape[2]))
@@ -83,3 +93,13 @@ def test_what_is_kept_goes_with_the_prompt(make):
     gc.collect()
     assert len(ella._kept) == 1
     assert ella.has(stays, [1, 2])
+
+
+def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make):
+    from ella_core.comfy.conditioning import make_conditioning
+
+    ella, prompt = make(TSC), embeds(3)
+    ((tokens, _),) = make_conditioning(ella, prompt)
+    before = ella.tokens(prompt, [499], CPU).clone()
+    tokens.mul_(0)
+    assert torch.equal(ella.tokens(prompt, [499], CPU), before)

@@ -120,7 +120,7 @@ def test_nothing_is_lost_and_every_chunk_fits(t5_tokens, text, room):
 
 def test_byte_level_bpe_is_packed_greedily_too(smollm2):
     def tokens(text):
-        return tokenise(smollm2._tokenizer, text)
+        return smollm2.tokenizer.tokenise(text)
 
     for room in (20, 61, 127):
         expected = greedy(lambda text: len(tokens(text).ids) <= room, SENTENCES)  # noqa: B023

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoTokenizer, LlamaModel, T5EncoderModel
 from bootstrap import smollm2_gguf
 from ella_core.errors import EllaError
 from ella_core.text_encoders import load_text_encoder
-from ella_core.text_encoders.encoder import MAX_WINDOW
+from ella_core.text_encoders.prompts import MAX_WINDOW
 
 PROMPTS = ["", "a", "A red cat sits on a blue chair.", "snow " * 60, "Ein Hund 🐕 und मेघ"]
 

@@ -6,8 +6,8 @@ import transformers
 from transformers import AutoTokenizer, LlamaModel, T5EncoderModel
 
 from ella_core.errors import EllaError
-from ella_core.text_encoders import TextEncoder, load_text_encoder
-from ella_core.text_encoders.tokens import SpecialTokens, tokenise
+from ella_core.text_encoders import PromptTokenizer, TextEncoder, load_text_encoder
+from ella_core.text_encoders.tokens import SpecialTokens
 from ella_core.text_encoders.weights import parse, token_weights
 from support import golden_weights
 from support.reference import tsc
@@ -124,7 +124,8 @@ def slow():
     config = transformers.T5Config(
         vocab_size=384, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4
     )
-    return TextEncoder(T5EncoderModel(config).eval(), tokenizer, SpecialTokens.of(tokenizer))
+    prompts = PromptTokenizer(tokenizer, SpecialTokens.of(tokenizer))
+    return TextEncoder(T5EncoderModel(config).eval(), prompts)
 
 
 def test_a_tokenizer_that_does_not_know_where_its_tokens_are(slow):
@@ -149,14 +150,14 @@ def test_a_tokenizer_that_does_not_know_where_its_tokens_are(slow):
 def test_byte_level_bpe(smollm2, text):
     """Each character of such a token's name stands for one byte of the text."""
     plain, weights = parse(text)
-    tokens = tokenise(smollm2._tokenizer, plain)
+    tokens = smollm2.tokenizer.tokenise(plain)
     of_bytes = [
         (None if c.isspace() else weight)
         for c, weight in zip(plain, weights, strict=True)
         for _ in c.encode()
     ]
     expected, start = [], 0
-    for name in smollm2._tokenizer.convert_ids_to_tokens(tokens.ids):
+    for name in smollm2.tokenizer.tokenizer.convert_ids_to_tokens(tokens.ids):
         following = [weight for weight in of_bytes[start:] if weight is not None]
         expected.append(following[0])
         start += len(name)

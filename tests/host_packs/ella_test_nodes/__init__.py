@@ -1,6 +1,7 @@
 """Nodes for the tests only: a recorder around the U-Net, and models that are costly to make."""
 
 import copy
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -157,6 +158,24 @@ class DeepCopy:
         return (copy.deepcopy(conditioning),)
 
 
+class SlowConnector:
+    """A copy of a connector of which each pass takes some seconds more."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "slow"
+    RETURN_TYPES = ("ELLA",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"ella": ("ELLA",), "seconds": ("FLOAT", {})}}
+
+    def slow(self, ella, seconds):
+        connector, of = copy.deepcopy(ella.connector), ella.patcher
+        connector.register_forward_pre_hook(lambda *_: time.sleep(seconds))
+        patcher = type(of)(connector, load_device=of.load_device, offload_device=of.offload_device)
+        return (type(ella)(ella.name, patcher),)
+
+
 class ModelWithoutWeights:
     """A MODEL of ComfyUI's own class and real size, without memory for its weights."""
 
@@ -233,6 +252,7 @@ NODE_CLASS_MAPPINGS = {
     "TestCountPasses": CountPasses,
     "TestPlainConditioning": PlainConditioning,
     "TestDeepCopy": DeepCopy,
+    "TestSlowConnector": SlowConnector,
     "TestModelWithoutWeights": ModelWithoutWeights,
     **SAMPLING,
 }

@@ -1,0 +1,99 @@
+"""What a conditioning node shows of its part in a run: tokens, connector passes and their time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_execution.progress import get_progress_state
+from comfy_execution.utils import get_executing_context
+
+from .feedback import show_on_node
+from .llm import LLMEmbeds
+
+_NO_RUN = object()  # None is a run outside ComfyUI's queue
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes through a connector.
+
+    Attributes:
+        count: how many there were.
+        timesteps: for which timesteps.
+        seconds: how long they took together, until their results were there.
+    """
+
+    count: int
+    timesteps: frozenset[int]
+    seconds: float
+
+
+class Report:
+    """Counts the passes that the prompts of one conditioning node need in a queued run.
+
+    Several samplers in one run are counted together.
+    """
+
+    def __init__(self, node_id: str | None, embeds: Iterable[tuple[str, LLMEmbeds]]) -> None:
+        """Begin without a pass.
+
+        Args:
+            node_id: the node that shows it, None for none.
+            embeds: its prompts with what they are called, "" where there is one alone.
+        """
+        self._node_id = node_id
+        self._tokens = _describe(embeds)
+        self._run: Any = _NO_RUN
+        self._passes: list[Passes] = []
+
+    def add(self, passes: Passes) -> None:
+        """Count passes in the run that is being executed."""
+        self._enter_run()
+        self._passes.append(passes)
+
+    def progress(self, done: int, of: int) -> None:
+        """Move the node's own progress bar, beside the sampler's."""
+        if self._node_id is None:
+            return
+        state = get_progress_state()
+        state.update_progress(self._node_id, done, of)
+        if done == of:
+            state.finish_progress(self._node_id)
+
+    def show(self) -> None:
+        """Show on the node what the run has needed so far."""
+        if self._node_id is None or get_executing_context() is None:
+            return
+        self._enter_run()
+        show_on_node(self._node_id, f"{self._tokens} · connector: {self._summarise()}")
+
+    def _enter_run(self) -> None:
+        context = get_executing_context()
+        run = context and context.prompt_id
+        if run != self._run:
+            self._run, self._passes = run, []
+
+    def _summarise(self) -> str:
+        if not self._passes:
+            return "nothing to compute, all kept"
+        count = sum(passes.count for passes in self._passes)
+        timesteps = len(frozenset().union(*(passes.timesteps for passes in self._passes)))
+        seconds = sum(passes.seconds for passes in self._passes)
+        took = f"{seconds:.2f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
+        return f"{_number(count, 'pass', 'passes')} for {_number(timesteps, 'timestep')}, {took}"
+
+
+def _describe(embeds: Iterable[tuple[str, LLMEmbeds]]) -> str:
+    """Such as "positive 23 tokens, negative 1": what the connector reads, padding included."""
+    words: list[str] = []
+    for name, each in embeds:
+        lengths = [features.shape[1] for features, _ in each.parts]
+        count = " + ".join(f"{length:,}" for length in lengths)
+        if not words:
+            count += " token" if lengths == [1] else " tokens"
+        words.append(f"{name} {count}".strip())
+    return ", ".join(words)
+
+
+def _number(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

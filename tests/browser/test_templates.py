@@ -1,0 +1,57 @@
+"""Every bundled workflow in the editor: offered, opened, saved again, converted and run."""
+
+import pytest
+
+from comfyui import PACK_NAME
+from support.workflows import WORKFLOWS, read, small
+from workflow import to_api
+
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+
+
+def content(workflow):
+    """What makes a workflow: not the view, and not names in the language of the editor."""
+    for node in workflow["nodes"]:
+        for slot in [*node["inputs"], *node["outputs"]]:
+            slot.pop("localized_name", None)
+    return {key: workflow[key] for key in ("nodes", "links", "groups", "last_node_id")}
+
+
+def test_the_template_browser_offers_them_all_with_pictures(editor):
+    editor.browse_templates(PACK_NAME)
+    for path in WORKFLOWS:
+        card = editor.page.get_by_test_id(f"template-workflow-{path.stem}")
+        card.scroll_into_view_if_needed()
+        assert path.stem in card.inner_text()
+        picture = card.locator("img").first.element_handle()
+        editor.page.wait_for_function("img => img.complete && img.naturalWidth > 0", arg=picture)
+
+
+def test_a_template_opens_by_a_click(editor):
+    editor.browse_templates(PACK_NAME)
+    editor.page.get_by_test_id(f"template-workflow-{WORKFLOWS[0].stem}").click()
+    nodes = len(read(WORKFLOWS[0])["nodes"])
+    editor.page.wait_for_function("n => app.graph.nodes.length === n", arg=nodes)
+
+
+@each_workflow
+def test_opens_and_is_saved_unchanged(editor, path):
+    editor.load(read(path))
+    assert set(editor.dialogs()) == {"global-missing-models-warning"}  # the real models
+    assert editor.red_nodes() == []
+    assert content(editor.serialize()) == content(read(path))
+
+
+@each_workflow
+def test_is_converted_and_runs(editor, host, path):
+    workflow = small(host, path)
+    editor.load(workflow)
+    assert editor.dialogs() == {}
+    assert editor.red_nodes() == []
+    assert editor.api_form() == to_api(workflow)
+    run = editor.run()
+    assert run.error is None
+    savers = {str(node["id"]) for node in workflow["nodes"] if node["type"] == "SaveImage"}
+    for node in savers:
+        for image in run.outputs[node]["images"]:
+            assert (host.server.base / "output" / image["filename"]).stat().st_size > 0

@@ -1,0 +1,182 @@
+"""What the nodes show while they work and afterwards: lines of text and progress bars."""
+
+import re
+import uuid
+
+import pytest
+
+from support.host import T5, EllaGraph
+
+STEPS = 6
+SENTENCE = "A tall lighthouse of white stone stands on a black cliff above the sea."
+CONNECTOR = re.compile(r"(.*) · connector: (\d+) pass(?:es)? for (\d+) timesteps?, [\d.]+ m?s")
+ALL_KEPT = "nothing to compute, all kept"
+
+
+def fresh(text):
+    """A prompt that no other test has had read."""
+    return f"{text} {uuid.uuid4().hex}"
+
+
+def run(host, graph):
+    result = host.run(graph)
+    assert result.error is None, result.error
+    return result
+
+
+def tokens(host, text):
+    return host.reference(text).tokens
+
+
+def said(result, node):
+    """(tokens, passes, timesteps) that a conditioning node showed last."""
+    found = CONNECTOR.fullmatch(result.texts[node.id])
+    assert found, result.texts[node.id]
+    return found[1], int(found[2]), int(found[3])
+
+
+def moves(result, node):
+    """The distinct states that a node's progress bar went through."""
+    return list(dict.fromkeys((done, of) for n, done, of in result.progress if n == node.id))
+
+
+@pytest.fixture
+def texts():
+    return fresh("A red cat."), fresh("blurry")
+
+
+def counts(host, positive, negative):
+    return f"positive {tokens(host, positive)} tokens, negative {tokens(host, negative)}"
+
+
+def test_the_passes_of_a_run_and_those_of_the_next(host, texts):
+    graph = EllaGraph(*texts)
+    sampler = graph.sample(record=False, steps=STEPS)
+    graph.save(sampler)
+    node = graph.conditioning
+    result = run(host, graph)
+    assert said(result, node) == (counts(host, *texts), 1, STEPS)
+    assert [line for n, line in result.lines if n == node.id] == [result.texts[node.id]]
+    inputs = graph.nodes[sampler.id]["inputs"]
+    inputs["seed"] = 2  # the conditioning node itself is not executed again
+    kept = run(host, graph).texts[node.id]
+    assert kept == f"{counts(host, *texts)} · connector: {ALL_KEPT}"
+    inputs["denoise"] = 0.5
+    _, passes, timesteps = said(run(host, graph), node)
+    assert passes == 1
+    assert timesteps in (STEPS - 1, STEPS)
+
+
+def test_the_time_is_that_of_the_passes(host, texts):
+    """A slow connector takes longer, and nothing else is timed."""
+    shown = {}
+    for slowness in (0.0, 1.5):
+        graph = EllaGraph(*map(fresh, texts))
+        ella = graph.add("TestSlowConnector", ella=graph.ella, seconds=slowness)
+        graph.nodes[graph.conditioning.id]["inputs"]["ella"] = ella[0]
+        graph.save(graph.sample(record=False, steps=STEPS))
+        line = run(host, graph).texts[graph.conditioning.id]
+        number, unit = line.rsplit(" ", 2)[1:]
+        shown[slowness] = float(number) / (1000 if unit == "ms" else 1)
+    assert 1.5 <= shown[1.5] < 1.5 + 10 * max(shown[0.0], 0.1)
+
+
+def test_sigmas_between_the_steps_are_counted_at_the_end(host, texts):
+    graph = EllaGraph(*texts)
+    graph.save(graph.sample(record=False, steps=STEPS, sampler_name="dpm_2"))
+    result = run(host, graph)
+    _, passes, timesteps = said(result, graph.conditioning)
+    assert STEPS < timesteps <= 2 * STEPS
+    assert passes == 1 + timesteps - STEPS
+    assert len([line for n, line in result.lines if n == graph.conditioning.id]) == 1
+    assert moves(result, graph.conditioning)[-2:] == [(0, 1), (1, 1)]
+
+
+def test_several_samplers_and_conditionings_each_their_own(host, texts):
+    graph = EllaGraph(*texts)
+    text = fresh("dark")
+    other = graph.condition(texts[0], text)
+    first = graph.sample(record=False, steps=STEPS)
+    second = graph.sample(
+        record=False, steps=3, model=other, positive=other[1], negative=other[2], latent_image=first
+    )
+    third = graph.sample(record=False, steps=4, latent_image=second, scheduler="karras")
+    graph.save(third)
+    result = run(host, graph)
+    told, passes, timesteps = said(result, graph.conditioning)
+    assert (told, passes) == (counts(host, *texts), 2)  # of the first sampler and of the third
+    assert STEPS < timesteps <= STEPS + 2
+    told, passes, timesteps = said(result, other)
+    assert told == counts(host, texts[0], text)
+    assert timesteps == 3
+
+
+def test_two_nodes_with_the_same_inputs(host, texts):
+    graph = EllaGraph(*texts)
+    positive = graph.nodes[graph.conditioning.id]["inputs"]["positive"]
+    twins = [
+        graph.add("ELLAConditioning", ella=graph.ella, embeds=positive, strength=0.5)
+        for _ in range(2)
+    ]
+    both = graph.add("ConditioningCombine", conditioning_1=twins[0], conditioning_2=twins[1])
+    graph.save(graph.sample(record=False, steps=STEPS, positive=both))
+    result = run(host, graph)
+    empty = tokens(host, "")
+    for twin in twins:
+        mixed = f"{tokens(host, texts[0])} + {empty} tokens"
+        assert said(result, twin) == (mixed, 1, STEPS)
+
+
+def test_ella_in_second_place_of_a_concat(host, texts):
+    graph = EllaGraph(*texts)
+    joined = [
+        graph.add(
+            "ConditioningConcat",
+            conditioning_to=graph.plain(i),
+            conditioning_from=graph.conditioning[i],
+        )
+        for i in (1, 2)
+    ]
+    graph.save(graph.sample(record=False, steps=STEPS, positive=joined[0], negative=joined[1]))
+    assert said(run(host, graph), graph.conditioning)[1:] == (1, STEPS)
+
+
+def test_a_deep_copied_conditioning(host, texts):
+    graph = EllaGraph(*texts)
+    copy = graph.add("TestDeepCopy", conditioning=graph.conditioning[1])
+    graph.save(graph.sample(record=False, steps=STEPS, positive=copy))
+    assert said(run(host, graph), graph.conditioning) == (counts(host, *texts), 1, STEPS)
+
+
+def test_bars_of_the_pass_and_of_the_sampler_do_not_mix(host, texts):
+    graph = EllaGraph(*texts)
+    sampler = graph.sample(record=False, steps=STEPS)
+    graph.save(sampler)
+    heard = []
+    result = host.run(graph, lambda *progress: heard.append(progress))
+    assert result.error is None, result.error
+    assert moves(result, graph.conditioning)[-2:] == [(0, 1), (1, 1)]
+    assert [p for p in heard if p[0] == graph.conditioning.id] == []
+    assert [p for p in heard if p[0] == sampler.id] == [
+        (sampler.id, step, STEPS) for step in range(1, STEPS + 1)
+    ]
+
+
+def test_loading_the_llm_and_reading_in_chunks(host):
+    name = f"copy-{uuid.uuid4().hex}"
+    (host.models / "LLM" / name).symlink_to(host.models / "text_encoders" / T5)
+    text = fresh(" ".join([SENTENCE] * 20))
+    graph = EllaGraph(text, "", llm=name)
+    positive = graph.nodes[graph.conditioning.id]["inputs"]["positive"][0]
+    graph.nodes[positive]["inputs"]["long_prompt"] = "chunk"
+    graph.save(graph.sample(record=False, steps=1))
+    result = run(host, graph)
+    lines = [line for n, line in result.lines if n == positive]
+    assert lines[0] == f"loading the LLM {name} ..."
+    (chunks,) = re.findall(r"in (\d+) chunks", lines[-1])
+    assert lines[1:-1] == [f"reading: {i} of {chunks} pieces done" for i in range(1, int(chunks))]
+    bar = [(done, of) for n, done, of in result.progress if n == positive]
+    loading = bar.index((1, 3))
+    assert bar[loading : loading + 3] == [(1, 3), (2, 3), (3, 3)]
+    reading = [(i, int(chunks)) for i in range(1, int(chunks) + 1)]
+    assert all(state in bar for state in reading)

@@ -1,0 +1,72 @@
+"""What this pack needs of ComfyUI: all of it is there, and what if it isn't."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+from bootstrap import ROOT
+from comfyui import PACK_NAME, Server
+from tiny_models import import_host
+
+NO_SUCH = [
+    "comfy.no_such_module",
+    "comfy.ops.no_such_name",
+    "comfy.patcher_extension.WrappersMP.NO_SUCH_WRAPPER",
+    "comfy_api.latest.io.Schema.no_such_field",
+    "comfy_api.latest.io.Combo.NoSuchInput",
+    "no_such_package.name",
+]
+
+
+def host_names(*names):
+    """In a process of its own: some of ComfyUI's modules change what they are imported into."""
+    command = [sys.executable, ROOT / "tests/support/host_names.py", *names]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def test_every_name_that_is_used_exists():
+    result = host_names()
+    assert result["checked"] > 60
+    assert result["missing"] == []
+
+
+def test_a_missing_name_is_noticed():
+    assert host_names("comfy.ops.manual_cast", *NO_SUCH)["missing"] == NO_SUCH
+
+
+def test_sampling_is_prepared_with_options_of_a_newer_comfyui():
+    """Such as those that ComfyUI 0.38 hands through these wrappers."""
+    import_host()
+    from comfy.patcher_extension import WrapperExecutor, WrappersMP
+
+    from ella_core.comfy.conditioning import WRAPPERS
+
+    def prepare_sampling(*args, **options):
+        return args, options
+
+    wrapper = WRAPPERS[WrappersMP.PREPARE_SAMPLING]
+    executor = WrapperExecutor.new_executor(prepare_sampling, [wrapper])
+    options = {"model_options": {}, "force_full_load": False, "force_offload": True}
+    args = ("model", [1, 4, 8, 8], {"positive": [], "negative": []})
+    assert executor.execute(*args, **options) == (args, options)
+
+
+def test_a_comfyui_that_is_too_old_says_so_in_one_line(tmp_path):
+    """A module that is not there stands for all that an old ComfyUI lacks."""
+    pack = tmp_path / "custom_nodes" / PACK_NAME
+    for folder in ("nodes", "ella_core"):
+        shutil.copytree(ROOT / folder, pack / folder)
+    shutil.copy(ROOT / "__init__.py", pack)
+    (pack / "nodes/types.py").write_text("from comfy_api.not_yet import io\n")
+    with Server(tmp_path, ["--cpu"], with_pack=False) as server:
+        infos = server.get("/object_info")
+        lines = server.log.read_text().splitlines()
+    assert "KSampler" in infos
+    assert not any(PACK_NAME in info["python_module"] for info in infos.values())
+    (line,) = [line for line in lines if "ELLA Nodes" in line]
+    assert "needs ComfyUI 0.3.64 or later" in line
+    assert "No module named 'comfy_api.not_yet'" in line
+    assert "Update ComfyUI" in line
+    assert not any("Traceback" in line for line in lines)
