@@ -23,7 +23,7 @@ CONNECTOR = {"ella_name": "ella-sd1.5-tsc-t5xl.safetensors"}
 LLM = {"llm_name": "models--google--flan-t5-xl--text_encoder"}
 FOX = "A red fox sleeps in the fresh snow under a pine, and the morning sun shines on its fur."
 OWL = "A grey owl sits on a fence in the fog."
-COLUMN, TEXT_HEIGHT = 310, 150  # pixels of the editor's canvas
+COLUMN, TEXT_HEIGHT = 310, 180  # pixels of the editor's canvas
 MARGIN = (90, 130)  # of the window, beside the editor's bars
 
 
@@ -70,12 +70,12 @@ GRAPHS: dict[str, dict[str, Node]] = {
     "ELLALoadLLM": {
         "llm": Node("ELLALoadLLM", (0, 0), LLM),
         "positive": text(1, 0, FOX),
-        "negative": text(1, 200),
+        "negative": text(1, 230),
     },
     "ELLATextEncode": {
         "llm": Node("ELLALoadLLM", (0, 0), LLM),
         "positive": text(1, 0, FOX),
-        "negative": text(1, 200),
+        "negative": text(1, 230),
         "both": condition(2, 0, positive=("positive", 0), negative=("negative", 0)),
     },
     "ELLATimestepConditioning": {
@@ -83,7 +83,7 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "ella": Node("ELLALoad", (0, 150), CONNECTOR),
         "llm": Node("ELLALoadLLM", (0, 260), LLM),
         "positive": text(1, 150, FOX),
-        "negative": text(1, 350),
+        "negative": text(1, 380),
         "both": condition(
             2,
             0,
@@ -98,13 +98,13 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "ella": Node("ELLALoad", (0, 0), CONNECTOR),
         "llm": Node("ELLALoadLLM", (0, 110), LLM),
         "scene": text(1, 0, "A fox and an owl look at each other in a winter forest."),
-        "negative": text(1, 200),
-        "left": text(1, 400, FOX),
+        "negative": text(1, 230),
+        "left": text(1, 460, FOX),
         "both": condition(2, 0, ella=("ella", 0), positive=("scene", 0), negative=("negative", 0)),
-        "more": one_more(2, 400, "left"),
+        "more": one_more(2, 460, "left"),
         "area": Node(
             "ConditioningSetArea",
-            (3, 400),
+            (3, 460),
             {"width": 256, "height": 512},
             {"conditioning": ("more", 0)},
         ),
@@ -125,7 +125,7 @@ GRAPHS: dict[str, dict[str, Node]] = {
     "ELLABlendEmbeds": {
         "llm": Node("ELLALoadLLM", (0, 0), LLM),
         "a": text(1, 0, FOX),
-        "b": text(1, 200, OWL),
+        "b": text(1, 230, OWL),
         "blend": Node("ELLABlendEmbeds", (2, 0), {}, {"embeds_a": ("a", 0), "embeds_b": ("b", 0)}),
         "both": condition(3, 0, positive=("blend", 0)),
     },
@@ -143,7 +143,7 @@ _BUILD = """({ graph, column, textHeight, margin }) => {
     app.graph.add(node)
     node.pos = [at[0] * column, at[1] + LiteGraph.NODE_TITLE_HEIGHT]
     for (const widget of node.widgets ?? []) widget.value = values[widget.name] ?? widget.value
-    const height = type === "ELLATextEncode" ? textHeight : node.computeSize()[1]
+    const height = Math.max(node.computeSize()[1], type === "ELLATextEncode" ? textHeight : 0)
     node.setSize([column - 40, height])
   }
   for (const [name, { inputs }] of Object.entries(graph))
