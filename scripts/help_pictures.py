@@ -24,6 +24,8 @@ LLM = {"llm_name": "models--google--flan-t5-xl--text_encoder"}
 FOX = "A red fox sleeps in the fresh snow under a pine, and the morning sun shines on its fur."
 OWL = "A grey owl sits on a fence in the fog."
 COLUMN, TEXT_HEIGHT = 310, 180  # pixels of the editor's canvas
+COUNTED = """[...document.querySelectorAll(".ella-tokens p")]
+  .every(line => / tokens?$/.test(line.textContent))"""
 MARGIN = (90, 130)  # of the window, beside the editor's bars
 
 
@@ -166,6 +168,7 @@ def draw(editor: "Editor", node_id: str) -> Path:
     graph = {name: asdict(node) for name, node in GRAPHS[node_id].items()}
     sizes = {"column": COLUMN, "textHeight": TEXT_HEIGHT, "margin": MARGIN}
     width, height = editor.page.evaluate(_BUILD, {"graph": graph, **sizes})
+    editor.page.wait_for_function(COUNTED)
     editor.page.wait_for_timeout(500)
     border = 10
     clip = {
@@ -187,6 +190,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     from comfyui import Server
     from support.browser import HOW_TO_GET_ONE, Chromium, Editor
+    from support.models import write_t5
 
     with (
         tempfile.TemporaryDirectory() as base,
@@ -196,6 +200,8 @@ def main() -> int:
         if browser is None:
             print(HOW_TO_GET_ONE)
             return 1
+        # A small LLM with T5's real tokenizer, under the released one's name.
+        write_t5(Path(base) / "models/text_encoders" / LLM["llm_name"])
         server.post("/settings", {"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
         editor = Editor(browser, server, width=1800, height=900)
         for node_id in sys.argv[1:] or GRAPHS:
