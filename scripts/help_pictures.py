@@ -23,7 +23,9 @@ CONNECTOR = {"ella_name": "ella-sd1.5-tsc-t5xl.safetensors"}
 LLM = {"llm_name": "models--google--flan-t5-xl--text_encoder"}
 FOX = "A red fox sleeps in the fresh snow under a pine, and the morning sun shines on its fur."
 OWL = "A grey owl sits on a fence in the fog."
-COLUMN, TEXT_HEIGHT = 310, 150  # pixels of the editor's canvas
+COLUMN, TEXT_HEIGHT = 310, 180  # pixels of the editor's canvas
+COUNTED = """[...document.querySelectorAll(".ella-tokens p")]
+  .every(line => / tokens?$/.test(line.textContent))"""
 MARGIN = (90, 130)  # of the window, beside the editor's bars
 
 
@@ -70,12 +72,12 @@ GRAPHS: dict[str, dict[str, Node]] = {
     "ELLALoadLLM": {
         "llm": Node("ELLALoadLLM", (0, 0), LLM),
         "positive": text(1, 0, FOX),
-        "negative": text(1, 200),
+        "negative": text(1, 230),
     },
     "ELLATextEncode": {
         "llm": Node("ELLALoadLLM", (0, 0), LLM),
         "positive": text(1, 0, FOX),
-        "negative": text(1, 200),
+        "negative": text(1, 230),
         "both": condition(2, 0, positive=("positive", 0), negative=("negative", 0)),
     },
     "ELLATimestepConditioning": {
@@ -83,7 +85,7 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "ella": Node("ELLALoad", (0, 150), CONNECTOR),
         "llm": Node("ELLALoadLLM", (0, 260), LLM),
         "positive": text(1, 150, FOX),
-        "negative": text(1, 350),
+        "negative": text(1, 380),
         "both": condition(
             2,
             0,
@@ -98,13 +100,13 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "ella": Node("ELLALoad", (0, 0), CONNECTOR),
         "llm": Node("ELLALoadLLM", (0, 110), LLM),
         "scene": text(1, 0, "A fox and an owl look at each other in a winter forest."),
-        "negative": text(1, 200),
-        "left": text(1, 400, FOX),
+        "negative": text(1, 230),
+        "left": text(1, 460, FOX),
         "both": condition(2, 0, ella=("ella", 0), positive=("scene", 0), negative=("negative", 0)),
-        "more": one_more(2, 400, "left"),
+        "more": one_more(2, 460, "left"),
         "area": Node(
             "ConditioningSetArea",
-            (3, 400),
+            (3, 460),
             {"width": 256, "height": 512},
             {"conditioning": ("more", 0)},
         ),
@@ -125,7 +127,7 @@ GRAPHS: dict[str, dict[str, Node]] = {
     "ELLABlendEmbeds": {
         "llm": Node("ELLALoadLLM", (0, 0), LLM),
         "a": text(1, 0, FOX),
-        "b": text(1, 200, OWL),
+        "b": text(1, 230, OWL),
         "blend": Node("ELLABlendEmbeds", (2, 0), {}, {"embeds_a": ("a", 0), "embeds_b": ("b", 0)}),
         "both": condition(3, 0, positive=("blend", 0)),
     },
@@ -143,7 +145,7 @@ _BUILD = """({ graph, column, textHeight, margin }) => {
     app.graph.add(node)
     node.pos = [at[0] * column, at[1] + LiteGraph.NODE_TITLE_HEIGHT]
     for (const widget of node.widgets ?? []) widget.value = values[widget.name] ?? widget.value
-    const height = type === "ELLATextEncode" ? textHeight : node.computeSize()[1]
+    const height = Math.max(node.computeSize()[1], type === "ELLATextEncode" ? textHeight : 0)
     node.setSize([column - 40, height])
   }
   for (const [name, { inputs }] of Object.entries(graph))
@@ -166,6 +168,7 @@ def draw(editor: "Editor", node_id: str) -> Path:
     graph = {name: asdict(node) for name, node in GRAPHS[node_id].items()}
     sizes = {"column": COLUMN, "textHeight": TEXT_HEIGHT, "margin": MARGIN}
     width, height = editor.page.evaluate(_BUILD, {"graph": graph, **sizes})
+    editor.page.wait_for_function(COUNTED)
     editor.page.wait_for_timeout(500)
     border = 10
     clip = {
@@ -187,6 +190,7 @@ def main() -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     from comfyui import Server
     from support.browser import HOW_TO_GET_ONE, Chromium, Editor
+    from support.models import write_t5
 
     with (
         tempfile.TemporaryDirectory() as base,
@@ -196,6 +200,8 @@ def main() -> int:
         if browser is None:
             print(HOW_TO_GET_ONE)
             return 1
+        # A small LLM with T5's real tokenizer, under the released one's name.
+        write_t5(Path(base) / "models/text_encoders" / LLM["llm_name"])
         server.post("/settings", {"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
         editor = Editor(browser, server, width=1800, height=900)
         for node_id in sys.argv[1:] or GRAPHS:
