@@ -7,7 +7,9 @@ python scripts/pictures.py readme      docs/images/: template browser, help page
 For maintainers, after a change of a workflow or of a node. It needs a Chromium.
 """
 
+import base64
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -15,13 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bootstrap import ROOT, host_dir, reexec_in_environment
+from workflow import set_widgets
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from support.browser import Editor
 
 IMAGES = ROOT / "docs/images"
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-LARGEST = 100_000  # bytes of a template's picture
+WRONG = "v2-1_768-ema-pruned.safetensors"  # not Stable Diffusion 1.5, for the error dialog
+CARD = 800  # width and height of a template's picture; ComfyUI shows it in a square
+GRAPH = 1600  # width in which the graph is drawn
 MARGIN = 20  # around a graph, in its own units
 
 # Nothing but the graph: no panels, no badges of the developer's, small text drawn too.
@@ -43,6 +50,14 @@ _FRAME = """([width, margin]) => {
   return Math.round((bottom - top) * app.canvas.ds.scale)
 }"""
 
+_CARD = """<body style="margin: 0; box-sizing: border-box; height: 100vh; padding: 44px 0;
+  background: #141414; color: #eee; font-family: sans-serif;
+  display: flex; flex-direction: column; justify-content: space-between">
+  <div style="margin: 0 36px; font-size: 52px; font-weight: bold">{title}</div>
+  <img src="data:image/png;base64,{graph}" style="width: 100%">
+  <div style="margin: 0 36px; font-size: 32px; line-height: 1.35; color: #ccc">{text}</div>
+</body>"""
+
 
 def main() -> int:
     """Start a ComfyUI of its own and write what was asked for."""
@@ -61,7 +76,7 @@ def main() -> int:
         _assemble(base)
         with Server(base, ["--cpu"]) as server:
             if "templates" in wanted:
-                _templates(Editor(browser, server))
+                _templates(browser, Editor(browser, server))
             if "readme" in wanted:
                 _readme(Editor(browser, server, width=1280, height=800))
     return 0
@@ -74,7 +89,10 @@ def _assemble(base: Path) -> None:
 
     models = base / "models"
     draw_checkpoint(models / "checkpoints/v1-5-pruned-emaonly-fp16.safetensors")
-    write_t5(models / "text_encoders/models--google--flan-t5-xl--text_encoder")
+    draw_checkpoint(
+        models / "checkpoints" / WRONG, context_dim=1024, use_linear_in_transformer=True
+    )
+    write_t5(models / "text_encoders/models--google--flan-t5-xl--text_encoder", width=32)
     write_tsc(models / "ella/ella-sd1.5-tsc-t5xl.safetensors", layers=2, llm_dim=32)
     (base / "input").mkdir()
     shutil.copy(host_dir() / "input/example.png", base / "input")
@@ -85,30 +103,63 @@ def _read(workflow: Path) -> dict[str, Any]:
     return content
 
 
-def _templates(editor: "Editor") -> None:
+def _templates(browser: "Browser", editor: "Editor") -> None:
     editor.set_settings(_BARE)
     editor.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
     editor.page.add_style_tag(content=".comfy-menu-hamburger { display: none !important }")
+    card = browser.new_page(viewport={"width": CARD, "height": CARD})
     for workflow in WORKFLOWS:
-        editor.load(_read(workflow))
+        content = _read(workflow)
+        editor.load(content)
         editor.close_dialogs()
+        graph = base64.b64encode(_picture_of_graph(editor)).decode()
+        (note,) = (node for node in content["nodes"] if node["type"] == "MarkdownNote")
+        title, text = note["widgets_values"][0].split("\n\n")[:2]
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text).replace("*", "")  # links, emphasis
+        title = title.removeprefix("## ")
+        card.set_content(_CARD.format(title=title, graph=graph, text=text), wait_until="load")
         path = workflow.with_suffix(".jpg")
-        _picture_of_graph(editor, path, width=1440)
+        card.screenshot(path=path, quality=80)
         print(f"[pictures] {path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
 
 
-def _picture_of_graph(editor: "Editor", path: Path, width: int) -> None:
-    height = editor.page.evaluate(_FRAME, [width, MARGIN])
-    editor.page.set_viewport_size({"width": width, "height": height})
+def _picture_of_graph(editor: "Editor") -> bytes:
+    height = editor.page.evaluate(_FRAME, [GRAPH, MARGIN])
+    editor.page.set_viewport_size({"width": GRAPH, "height": height})
     editor.page.wait_for_timeout(800)
-    for quality in range(90, 20, -10):
-        editor.page.screenshot(path=path, quality=quality)
-        if path.stat().st_size < LARGEST:
-            return
+    return editor.page.screenshot()
 
 
 def _readme(editor: "Editor") -> None:
-    raise NotImplementedError
+    from comfyui import PACK_NAME
+
+    editor.browse_templates(PACK_NAME)
+    editor.page.wait_for_timeout(3000)
+    _shoot(editor, "templates.png")
+    editor.clear()
+    workflow = _read(ROOT / "workflows/ella-text-to-image.json")
+    editor.load(workflow)
+    _select(editor, "ELLATimestepConditioning")
+    editor.page.get_by_test_id("info-button").click()
+    editor.page.wait_for_timeout(2000)
+    _shoot(editor, "help.png")
+    editor.load(set_widgets(workflow, ckpt_name=WRONG))
+    editor.run()
+    _shoot(editor, "error.png")
+
+
+def _select(editor: "Editor", node_type: str) -> None:
+    """Select a node, as a click on its title does."""
+    editor.page.evaluate(
+        "type => app.canvas.selectNode(app.graph.nodes.find(n => n.type === type))", node_type
+    )
+    editor.page.wait_for_timeout(500)
+
+
+def _shoot(editor: "Editor", name: str) -> None:
+    path = IMAGES / name
+    editor.screenshot(path)
+    print(f"[pictures] {path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 API = dict[str, dict[str, Any]]
 
 _ON_CANVAS_ONLY = ("Note", "MarkdownNote")
+_UPLOAD_BUTTON = "IMAGEUPLOAD"  # saved like a widget, but never sent
 _SEEDS = ("seed", "noise_seed")  # behind one comes what to do with it after a run
 
 
@@ -17,9 +18,11 @@ def widgets(node: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for entry in node["inputs"]:
         if "widget" in entry:
-            found[entry["name"]] = next(values)
+            value = next(values)
             if entry["name"] in _SEEDS:
                 next(values)
+            if entry["type"] != _UPLOAD_BUTTON:
+                found[entry["name"]] = value
     return found
 
 

@@ -141,7 +141,7 @@ class Editor:
         """Close whatever dialogs are open."""
         while self.page.locator(".global-dialog").count():
             before = self.page.locator(".global-dialog").count()
-            self.page.keyboard.press("Escape")
+            self.page.mouse.click(3, 3)  # beside it; not every dialog heeds Escape
             self.page.wait_for_function(
                 "n => document.querySelectorAll('.global-dialog').length < n", arg=before
             )
