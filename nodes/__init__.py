@@ -25,5 +25,4 @@ def _official_nodes() -> list[type[io.ComfyNode]]:
     """
     from nodes import NODE_CLASS_MAPPINGS  # ComfyUI's module, not this package
 
-    ids = {node.define_schema().node_id for node in official.NODES}
-    return [] if ids & NODE_CLASS_MAPPINGS.keys() else official.NODES
+    return [] if "T5TextEncode #ELLA" in NODE_CLASS_MAPPINGS else official.NODES

@@ -31,18 +31,18 @@ _ELLA = "From Load ELLA."
 _TEXT_ENCODER = "From Load T5 TextEncoder #ELLA."
 _TEXT = "The prompt, for the LLM. Weights such as (word:1.2) are left out."
 _CLIP = "CONDITIONING from CLIP Text Encode, whose tokens follow ELLA's."
-_JOINING = "use the clip input of ELLA Conditioning"
+_JOINING = "clip of ELLA Conditioning"
 
 
 def _schema(
-    node_id: str, name: str, advice: str, inputs: list[io.Input], outputs: list[io.Output]
+    node_id: str, name: str, instead: str, inputs: list[io.Input], outputs: list[io.Output]
 ) -> io.Schema:
     return io.Schema(
         node_id=node_id,
-        display_name=f"{name} (deprecated: {advice})",
+        display_name=f"{name} (now {instead})",
         category=CATEGORY,
         description=f"Keeps graphs running that were made with TencentQQGYLab/ComfyUI-ELLA. In "
-        f"new graphs: {advice}.",
+        f"new graphs: {instead}.",
         inputs=inputs,
         outputs=outputs,
         is_deprecated=True,
@@ -75,11 +75,10 @@ def _sigmas() -> io.Input:
 class ELLALoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        name = io.Combo.Input(
-            "name", options=folders.connector_names(), tooltip="Connector file from models/ella."
-        )
+        names = folders.connector_names()
+        name = io.Combo.Input("name", options=names, tooltip="Connector file from models/ella.")
         ella = EllaType.Output(display_name="ELLA", tooltip="The connector.")
-        return _schema("ELLALoader", "Load ELLA Model", "use Load ELLA", [name], [ella])
+        return _schema("ELLALoader", "Load ELLA Model", "Load ELLA", [name], [ella])
 
     @classmethod
     def fingerprint_inputs(cls, name: str | None) -> str | None:
@@ -109,7 +108,7 @@ class T5TextEncoderLoader(io.ComfyNode):
             ),
         ]
         text_encoder = TextEncoderType.Output(display_name="T5_TEXT_ENCODER", tooltip="The LLM.")
-        node = "T5TextEncoderLoader #ELLA", "Load T5 TextEncoder #ELLA", "use Load LLM (ELLA)"
+        node = "T5TextEncoderLoader #ELLA", "Load T5 TextEncoder #ELLA", "Load LLM (ELLA)"
         return _schema(*node, inputs, [text_encoder])
 
     @classmethod
@@ -135,7 +134,7 @@ class T5TextEncode(io.ComfyNode):
                 "embeds", optional=True, tooltip="CLIP's tokens, to be joined with these."
             ),
         ]
-        node = "T5TextEncode #ELLA", "T5 Text Encode #ELLA", "use LLM Text Encode (ELLA)"
+        node = "T5TextEncode #ELLA", "T5 Text Encode #ELLA", "LLM Text Encode (ELLA)"
         return _schema(*node, inputs, [_embeds_output()])
 
     @classmethod
@@ -159,8 +158,8 @@ class EllaTextEncode(io.ComfyNode):
             _conditioning("CONDITIONING"),
             io.Conditioning.Output(display_name="CLIP CONDITIONING", tooltip="Only with clip."),
         ]
-        advice = "use LLM Text Encode (ELLA) and ELLA Conditioning"
-        return _schema("EllaTextEncode", "ELLA Text Encode", advice, inputs, outputs)
+        node = "EllaTextEncode", "ELLA Text Encode", "ELLA Conditioning"
+        return _schema(*node, inputs, outputs)
 
     @classmethod
     def execute(
@@ -186,7 +185,7 @@ class EllaEncode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         inputs = [EllaType.Input("ella", tooltip=_ELLA), _embeds_input("embeds")]
-        node = "EllaEncode", "ELLA Encode", "use ELLA Conditioning"
+        node = "EllaEncode", "ELLA Encode", "ELLA Conditioning"
         return _schema(*node, inputs, [_conditioning("CONDITIONING")])
 
     @classmethod
@@ -209,7 +208,7 @@ class EllaApply(io.ComfyNode):
             _conditioning("positive"),
             _conditioning("negative"),
         ]
-        return _schema("EllaApply", "Apply ELLA", "use ELLA Timestep Conditioning", inputs, outputs)
+        return _schema("EllaApply", "Apply ELLA", "ELLA Timestep Conditioning", inputs, outputs)
 
     @classmethod
     def execute(
@@ -237,7 +236,7 @@ class SetEllaTimesteps(io.ComfyNode):
             _sigmas(),
         ]
         ella = EllaType.Output(display_name="ELLA", tooltip="The same connector.")
-        return _schema("SetEllaTimesteps", "Set ELLA Timesteps", "not needed", inputs, [ella])
+        return _schema("SetEllaTimesteps", "Set ELLA Timesteps", "left out", inputs, [ella])
 
     @classmethod
     def execute(cls, ella: ELLA, **_: Any) -> io.NodeOutput:

@@ -1,5 +1,7 @@
 """The official pack's nodes as the editor sees them, and what they do in wrong graphs."""
 
+import re
+
 import pytest
 
 from comfyui import Server, link
@@ -77,9 +79,10 @@ def test_what_to_use_instead_is_said(infos, name):
     info = infos[name]
     assert info["deprecated"]
     assert info["category"] == "ELLA/deprecated"
-    advice = "not needed" if name == "SetEllaTimesteps" else "use "
-    assert f"(deprecated: {advice}" in info["display_name"]
-    assert advice in info["description"]
+    instead = re.fullmatch(r".+ \(now (.+)\)", info["display_name"]).group(1)
+    assert info["description"].endswith(f"In new graphs: {instead}.")
+    ours = [other["display_name"] for other in infos.values() if other["category"] == "ELLA"]
+    assert instead == "left out" or any(node in instead for node in ours)
     inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
     assert all(options["tooltip"] for _, options in inputs.values())
     assert all(info["output_tooltips"])
@@ -100,7 +103,7 @@ def test_widgets(infos):
 @pytest.mark.parametrize("name", [name for name in NODES if "#" not in name])
 def test_help_page(host, infos, name):
     page = host.server.text(f"/extensions/ELLA-Nodes/docs/{name}.md")
-    title = infos[name]["display_name"].split(" (deprecated")[0]
+    title = infos[name]["display_name"].split(" (now")[0]
     assert page.startswith(f"# {title}\n")
 
 
