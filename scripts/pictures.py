@@ -31,7 +31,7 @@ CARD = 800  # width and height of a template's picture; ComfyUI shows it in a sq
 GRAPH = 1600  # width in which the graph is drawn
 MARGIN = 20  # around a graph, in its own units
 
-# Nothing but the graph: no panels, no badges of the developer's, small text drawn too.
+# Nothing but the graph, its small text too.
 _BARE = {
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Graph.CanvasMenu": False,
@@ -135,17 +135,17 @@ def _readme(editor: "Editor") -> None:
 
     editor.browse_templates(PACK_NAME)
     editor.page.wait_for_timeout(3000)
-    _shoot(editor, "templates.png")
+    _shoot(editor, "templates.jpg")
     editor.clear()
     workflow = _read(ROOT / "workflows/ella-text-to-image.json")
     editor.load(workflow)
     _select(editor, "ELLATimestepConditioning")
     editor.page.get_by_test_id("info-button").click()
     editor.page.wait_for_timeout(2000)
-    _shoot(editor, "help.png")
+    _shoot(editor, "help.jpg")
     editor.load(set_widgets(workflow, ckpt_name=WRONG))
     editor.run()
-    _shoot(editor, "error.png")
+    _shoot(editor, "error.jpg")
 
 
 def _select(editor: "Editor", node_type: str) -> None:
