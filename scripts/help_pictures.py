@@ -24,8 +24,6 @@ LLM = {"llm_name": "models--google--flan-t5-xl--text_encoder"}
 FOX = "A red fox sleeps in the fresh snow under a pine, and the morning sun shines on its fur."
 OWL = "A grey owl sits on a fence in the fog."
 COLUMN, TEXT_HEIGHT = 310, 180  # pixels of the editor's canvas
-COUNTED = """[...document.querySelectorAll(".ella-tokens p")]
-  .every(line => / tokens?$/.test(line.textContent))"""
 MARGIN = (90, 130)  # of the window, beside the editor's bars
 
 
@@ -161,15 +159,13 @@ _BUILD = """({ graph, column, textHeight, margin }) => {
 
 def draw(editor: "Editor", node_id: str) -> Path:
     """Draw the graph of a node's help page and return its file."""
-
     from PIL import Image
 
     editor.clear()
     graph = {name: asdict(node) for name, node in GRAPHS[node_id].items()}
     sizes = {"column": COLUMN, "textHeight": TEXT_HEIGHT, "margin": MARGIN}
     width, height = editor.page.evaluate(_BUILD, {"graph": graph, **sizes})
-    editor.page.wait_for_function(COUNTED)
-    editor.page.wait_for_timeout(500)
+    editor.wait_for_token_counts()
     border = 10
     clip = {
         "x": MARGIN[0] - border,

@@ -2,7 +2,7 @@
 
 python scripts/pictures.py             all of them
 python scripts/pictures.py templates   workflows/*.jpg, a picture of each graph
-python scripts/pictures.py readme      docs/images/: template browser, help page, error dialog
+python scripts/pictures.py readme      docs/images/: our nodes, template browser, help, error dialog
 
 For maintainers, after a change of a workflow or of a node. It needs a Chromium.
 """
@@ -37,8 +37,9 @@ _BARE = {
     "Comfy.Graph.CanvasMenu": False,
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 }
-_FRAME = """([width, margin]) => {
-  const boxes = [...app.graph.nodes, ...app.graph.groups].map(item => item.boundingRect)
+_FRAME = """([width, margin, ours]) => {
+  const all = [...app.graph.nodes, ...app.graph.groups]
+  const boxes = all.filter(item => !ours || item.type?.startsWith("ELLA")).map(i => i.boundingRect)
   const left = Math.min(...boxes.map(b => b[0])) - margin
   const top = Math.min(...boxes.map(b => b[1])) - margin
   const right = Math.max(...boxes.map(b => b[0] + b[2])) + margin
@@ -78,6 +79,7 @@ def main() -> int:
             if "templates" in wanted:
                 _templates(browser, Editor(browser, server))
             if "readme" in wanted:
+                _four_nodes(Editor(browser, server))
                 _readme(Editor(browser, server, width=1280, height=800))
     return 0
 
@@ -104,15 +106,15 @@ def _read(workflow: Path) -> dict[str, Any]:
 
 
 def _templates(browser: "Browser", editor: "Editor") -> None:
-    editor.set_settings(_BARE)
-    editor.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
-    editor.page.add_style_tag(content=".comfy-menu-hamburger { display: none !important }")
+    _show_canvas_only(editor)
     card = browser.new_page(viewport={"width": CARD, "height": CARD})
     for workflow in WORKFLOWS:
         content = _read(workflow)
         editor.load(content)
         editor.close_dialogs()
-        graph = base64.b64encode(_picture_of_graph(editor)).decode()
+        editor.wait_for_token_counts()
+        _frame(editor)
+        graph = base64.b64encode(editor.page.screenshot()).decode()
         (note,) = (node for node in content["nodes"] if node["type"] == "MarkdownNote")
         title, text = note["widgets_values"][0].split("\n\n")[:2]
         text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text).replace("*", "")  # links, emphasis
@@ -123,11 +125,27 @@ def _templates(browser: "Browser", editor: "Editor") -> None:
         print(f"[pictures] {path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
 
 
-def _picture_of_graph(editor: "Editor") -> bytes:
-    height = editor.page.evaluate(_FRAME, [GRAPH, MARGIN])
+def _show_canvas_only(editor: "Editor") -> None:
+    editor.set_settings(_BARE)
+    editor.page.evaluate("app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
+    editor.page.add_style_tag(content=".comfy-menu-hamburger { display: none !important }")
+
+
+def _frame(editor: "Editor", ours: bool = False) -> None:
+    """Have the window show the graph, or this pack's nodes alone."""
+    height = editor.page.evaluate(_FRAME, [GRAPH, MARGIN, ours])
     editor.page.set_viewport_size({"width": GRAPH, "height": height})
     editor.page.wait_for_timeout(800)
-    return editor.page.screenshot()
+
+
+def _four_nodes(editor: "Editor") -> None:
+    """After a run, so that they show what they tell a user."""
+    editor.load(set_widgets(_read(ROOT / "workflows/ella-text-to-image.json"), width=64, height=64))
+    editor.run()
+    _show_canvas_only(editor)
+    editor.wait_for_token_counts()
+    _frame(editor, ours=True)
+    _shoot(editor, "four-nodes.jpg")
 
 
 def _readme(editor: "Editor") -> None:

@@ -182,6 +182,14 @@ class Editor:
             error = self.dialogs()
         return Run(followed["outputs"], error)
 
+    def wait_for_token_counts(self) -> None:
+        """Return when every prompt on the canvas shows its number of tokens."""
+        self.page.wait_for_function(
+            """[...document.querySelectorAll(".ella-tokens p")]
+              .every(line => / tokens?$/.test(line.textContent))"""
+        )
+        self.page.wait_for_timeout(500)  # the bar below moves to its place
+
     def screenshot(self, path: Path) -> None:
         """Write a picture of the window, as PNG or JPEG by the file's name."""
         path.parent.mkdir(parents=True, exist_ok=True)
