@@ -124,6 +124,7 @@ def transfer(file: RemoteFile, part: Path, on_write: Callable[[int], None]) -> N
 
     headers = build_hf_headers()  # with the token of HF_TOKEN or of `hf auth login`
     headers["Accept-Encoding"] = "identity"  # ranges of what is compressed would be other bytes
+    headers["Range"] = "bytes=0-"  # keeps hf_transfer away, which would write past `_Part`
     url = hf_hub_url(file.repo, file.path, revision=file.commit)
     with _Part(part, file.size, on_write) as out:
         while True:

@@ -91,6 +91,7 @@ def environment(request, server, tmp_path_factory):
         "HF_TOKEN": TOKEN,
         "HF_HOME": str(tmp_path_factory.mktemp("home")),  # no login of the developer's
         "NO_PROXY": "*",
+        "HF_HUB_ENABLE_HF_TRANSFER": "1",  # without hf_transfer, as in many a container
     }
 
 
