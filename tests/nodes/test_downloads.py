@@ -16,6 +16,7 @@ from support.hub import (
     Hub,
     break_off_once,
     part_of,
+    remove_models,
     small_repository,
     stall_after,
     status,
@@ -54,11 +55,7 @@ def hub(hub_and_host, files):
 def host(hub_and_host):
     """Without any model of ELLA's."""
     _, host = hub_and_host
-    for folder in (host.models / "ella", host.models / "text_encoders" / T5_FOLDER):
-        for file in folder.glob("*") if folder.is_dir() else []:
-            file.unlink()
-    if folder.is_dir():
-        folder.rmdir()
+    remove_models(host.models)
     return host
 
 
@@ -291,7 +288,7 @@ def test_the_menu_tells_of_a_failure(hub, host):
     assert end["text"] in host.server.log.read_text()
 
 
-MODELS = (b"null", b"7", b'"LLM"', b"[]", b'["LLM", {}]', b'["LLM", "../up"]')
+MODELS = (b"7", b'"LLM"', b"[]", b'["LLM", {}]', b'["LLM", "../up"]')
 MALFORMED = [b"", b"{", b"\xff", b"null", b"[]", b"{}", *(b'{"models": %s}' % m for m in MODELS)]
 
 

@@ -61,8 +61,10 @@ class Hub:
         """Nobody listens at the address."""
         port = self.port
         self.__exit__()
-        yield
-        self._serve(port)
+        try:
+            yield
+        finally:
+            self._serve(port)
 
     @property
     def port(self) -> int:
@@ -108,6 +110,15 @@ def small_repository(folder: Path) -> dict[str, bytes]:
     write_t5(folder / T5_FOLDER, width=LLM_DIM)
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def remove_models(models: Path) -> None:
+    """Delete what of the repository is in ComfyUI's folders."""
+    for folder in (models / "ella", models / "text_encoders" / T5_FOLDER):
+        for file in folder.glob("*"):
+            file.unlink()
+    if folder.is_dir():
+        folder.rmdir()
 
 
 class _Handler(BaseHTTPRequestHandler):
