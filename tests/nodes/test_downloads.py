@@ -218,9 +218,8 @@ def test_an_error_says_what_to_do(hub, host, prepare, words):
 
 def test_another_choice_than_the_nodes(host):
     result, _, _ = download(host, "everything")
-    assert (
-        "models is 'everything'; set it to connector and LLM" in result.error["exception_message"]
-    )
+    message = result.error["exception_message"]
+    assert "models is 'everything'; set it to connector and LLM" in message
 
 
 def test_the_menu_shows_what_there_is(hub, host):
