@@ -1,8 +1,8 @@
 """What the editor can ask of the pack beside running its nodes."""
 
 import asyncio
+import json
 from dataclasses import asdict
-from json import JSONDecodeError
 from typing import Any
 
 from aiohttp import web
@@ -30,8 +30,8 @@ def register_routes() -> None:
     async def count_tokens(request: web.Request) -> web.Response:
         """Of a prompt as LLM Text Encode would read it; `pending` while a tokenizer is opened."""
         try:
-            count = await counter.count(*_prompt(await request.json()))
-        except (EllaError, JSONDecodeError, UnicodeDecodeError) as error:
+            count = await counter.count(*_prompt(await _body(request)))
+        except EllaError as error:
             return web.json_response({"error": str(error)}, status=400)
         if count is None:
             return web.json_response({"pending": True}, status=202)
@@ -60,14 +60,12 @@ def _register_downloads(routes: web.RouteTableDef) -> None:
 
     @routes.post("/ella/downloads")
     async def start(request: web.Request) -> web.Response:
-        from ..hub import SOURCES
         from .downloads import downloads
 
-        names = (await request.json())["models"]
-        if not names or not set(names) <= SOURCES.keys():
-            return web.json_response(
-                {"error": f"models is {names}, not of {list(SOURCES)}"}, status=400
-            )
+        try:
+            names = _models(await _body(request))
+        except EllaError as error:
+            return web.json_response({"error": str(error)}, status=400)
         try:
             downloads().start(names)
         except EllaError as error:
@@ -80,6 +78,33 @@ def _register_downloads(routes: web.RouteTableDef) -> None:
 
         downloads().stop()
         return web.json_response(asdict(downloads().status))
+
+
+async def _body(request: web.Request) -> Any:
+    """The JSON that was sent.
+
+    Raises:
+        EllaError: it is none.
+    """
+    try:
+        return json.loads(await request.read())
+    except ValueError as error:  # also of bytes that are no text
+        raise EllaError(f"Expected JSON: {error}") from error
+
+
+def _models(body: Any) -> list[str]:
+    """The names of what is to be downloaded in a request.
+
+    Raises:
+        EllaError: there are none, or they are not in `SOURCES`.
+    """
+    from ..hub import SOURCES
+
+    match body:
+        case {"models": [_, *_] as names} if all(name in [*SOURCES] for name in names):
+            return [*names]
+    expected = f'{{"models": [...]}} with one or more of {", ".join(SOURCES)}'
+    raise EllaError(f"Expected {expected}, and got {json.dumps(body)[:200]}")
 
 
 def _prompt(body: Any) -> tuple[str, str, int, bool]:

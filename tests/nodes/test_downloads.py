@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from comfyui import Server
-from support.host import LLM_DIM, EllaGraph, Graph, Host
+from support.host import EllaGraph, Graph, Host
 from support.hub import (
     CHUNK,
     COMMIT,
@@ -16,11 +16,12 @@ from support.hub import (
     Hub,
     break_off_once,
     part_of,
+    remove_models,
+    small_repository,
     stall_after,
     status,
     wait_until,
 )
-from support.models import write_t5, write_tsc
 from tiny_models import draw_checkpoint
 
 FILLER = b" " * 2 * CHUNK  # makes a small model's file long enough to be interrupted in
@@ -29,26 +30,18 @@ FILLER = b" " * 2 * CHUNK  # makes a small model's file long enough to be interr
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A repository like the released one, with small models."""
-    repo = tmp_path_factory.mktemp("repo")
-    write_tsc(repo / CONNECTOR, layers=2, llm_dim=LLM_DIM)
-    write_t5(repo / T5_FOLDER, width=LLM_DIM)
-    paths = [path for path in repo.rglob("*") if path.is_file()]
-    return {path.relative_to(repo).as_posix(): path.read_bytes() for path in paths}
+    return small_repository(tmp_path_factory.mktemp("repo"))
 
 
 @pytest.fixture(scope="module")
 def hub_and_host(files, tmp_path_factory):
     base = tmp_path_factory.mktemp("comfyui")
     draw_checkpoint(base / "models/checkpoints/sd15.safetensors")
-    with Hub(files) as hub:
-        environment = {
-            "HF_ENDPOINT": hub.address,
-            "HF_TOKEN": "hf_of_the_tests",
-            "HF_HOME": str(base / "home"),
-            "NO_PROXY": "*",
-        }
-        with Server(base, ["--cpu"], environment=environment) as server:
-            yield hub, Host(server, {})
+    with (
+        Hub(files) as hub,
+        Server(base, ["--cpu"], environment=hub.environment(base / "home")) as server,
+    ):
+        yield hub, Host(server, {})
 
 
 @pytest.fixture
@@ -62,11 +55,7 @@ def hub(hub_and_host, files):
 def host(hub_and_host):
     """Without any model of ELLA's."""
     _, host = hub_and_host
-    for folder in (host.models / "ella", host.models / "text_encoders" / T5_FOLDER):
-        for file in folder.glob("*") if folder.is_dir() else []:
-            file.unlink()
-    if folder.is_dir():
-        folder.rmdir()
+    remove_models(host.models)
     return host
 
 
@@ -229,9 +218,8 @@ def test_an_error_says_what_to_do(hub, host, prepare, words):
 
 def test_another_choice_than_the_nodes(host):
     result, _, _ = download(host, "everything")
-    assert (
-        "models is 'everything'; set it to connector and LLM" in result.error["exception_message"]
-    )
+    message = result.error["exception_message"]
+    assert "models is 'everything'; set it to connector and LLM" in message
 
 
 def test_the_menu_shows_what_there_is(hub, host):
@@ -299,7 +287,14 @@ def test_the_menu_tells_of_a_failure(hub, host):
     assert end["text"] in host.server.log.read_text()
 
 
-def test_the_menu_takes_known_names_only(hub, host):
-    for models in ([], ["../up"]):
-        assert post(host, "", models=models).status_code == 400
+MODELS = (b"7", b'"LLM"', b"[]", b'["LLM", {}]', b'["LLM", "../up"]')
+MALFORMED = [b"", b"{", b"\xff", b"null", b"[]", b"{}", *(b'{"models": %s}' % m for m in MODELS)]
+
+
+@pytest.mark.parametrize("body", MALFORMED)
+def test_the_menu_takes_known_names_only(hub, host, body):
+    answer = requests.post(f"{host.server.address}/ella/downloads", data=body, timeout=60)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("Expected ")
+    assert not host.server.get("/ella/downloads/status")["running"]
     assert hub.requests == []

@@ -122,6 +122,13 @@ class Editor:
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_timeout(300)  # dialogs are drawn after that
 
+    def choose(self, menu: str, item: str) -> None:
+        """Choose an item of a submenu of ComfyUI's menu, with the mouse."""
+        self.page.locator(".comfy-menu-button-wrapper").click()
+        entries = self.page.locator(".comfy-command-menu")
+        entries.get_by_text(menu, exact=True).hover()
+        entries.get_by_text(item, exact=True).click()
+
     def browse_templates(self, source: str) -> None:
         """Open the template browser on the templates of one node pack."""
         self.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")

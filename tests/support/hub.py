@@ -4,11 +4,15 @@ import hashlib
 import json
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from .host import LLM_DIM
+from .models import write_t5, write_tsc
 
 REPO = "QQGYLab/ELLA"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -40,14 +44,27 @@ class Hub:
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def __enter__(self):
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._serve(port=0)
         return self
 
     def __exit__(self, *_):
         self._server.shutdown()
         self._server.server_close()
+
+    def _serve(self, port):
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @contextmanager
+    def away(self):
+        """Nobody listens at the address."""
+        port = self.port
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self._serve(port)
 
     @property
     def port(self) -> int:
@@ -60,6 +77,15 @@ class Hub:
     def heal(self, files: dict[str, bytes]) -> None:
         """As new."""
         self.__init__(dict(files))
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What makes a ComfyUI use it, with the folder for huggingface_hub's own files."""
+        return {
+            "HF_ENDPOINT": self.address,
+            "HF_TOKEN": "hf_of_the_tests",
+            "HF_HOME": str(home),
+            "NO_PROXY": "*",
+        }
 
     def ranges(self, path: str) -> list[str | None]:
         """The Range headers of the requests that were answered with a file's bytes."""
@@ -76,6 +102,23 @@ class Hub:
                 entry["lfs"] = {"size": size, "sha256": sha256, "pointerSize": 130}
             siblings.append(entry)
         return json.dumps({"id": REPO, "sha": COMMIT, "siblings": siblings}).encode()
+
+
+def small_repository(folder: Path) -> dict[str, bytes]:
+    """The files of a repository like the released one, with small models. `folder` is a scratch."""
+    write_tsc(folder / CONNECTOR, layers=2, llm_dim=LLM_DIM)
+    write_t5(folder / T5_FOLDER, width=LLM_DIM)
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def remove_models(models: Path) -> None:
+    """Delete what of the repository is in ComfyUI's folders."""
+    for folder in (models / "ella", models / "text_encoders" / T5_FOLDER):
+        for file in folder.glob("*"):
+            file.unlink()
+    if folder.is_dir():
+        folder.rmdir()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,0 +1,218 @@
+"""The dialog "Download ELLA models" in ComfyUI's own editor, from a hub on this machine."""
+
+import threading
+from contextlib import nullcontext
+
+import pytest
+
+from comfyui import Server
+from support.browser import Editor
+from support.hub import (
+    CHUNK,
+    COMMIT,
+    CONNECTOR,
+    REPO,
+    T5_FOLDER,
+    Hub,
+    part_of,
+    remove_models,
+    small_repository,
+    stall_after,
+)
+
+LABELS = {CONNECTOR: "ELLA connector", T5_FOLDER: "FLAN-T5-XL encoder"}
+
+ADD_LOADERS = """() => {
+  app.canvas.ds.scale = 1
+  app.canvas.ds.offset = [0, 0]
+  window.loaders = ["ELLALoad", "ELLALoadLLM"].map((type, i) => {
+    const node = LiteGraph.createNode(type)
+    app.graph.add(node)
+    node.pos = [700, 200 + 200 * i]
+    return node
+  })
+  app.canvas.setDirty(true, true)
+}"""
+MIDDLE_OF_COMBO = """i => {
+  const { pos, size, widgets: [combo] } = loaders[i]
+  return [pos[0] + size[0] / 2, pos[1] + combo.last_y + 10]
+}"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """Its connector is made long enough to be interrupted in. It is only downloaded."""
+    files = small_repository(tmp_path_factory.mktemp("repo"))
+    files[CONNECTOR] += b" " * 2 * CHUNK
+    with Hub(files) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def server(hub, tmp_path_factory):
+    base = tmp_path_factory.mktemp("comfyui")
+    with Server(base, ["--cpu"], environment=hub.environment(base / "home")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def open_editor(browser, server):
+    return Editor(browser, server)
+
+
+@pytest.fixture
+def page(editor):
+    yield editor.page
+    editor.page.evaluate("document.querySelector('dialog[open]')?.close()")
+
+
+@pytest.fixture
+def models(server, hub):
+    """ComfyUI's folder, without the models. The hub is as new."""
+    hub.heal(hub.files)
+    remove_models(server.base / "models")
+    return server.base / "models"
+
+
+@pytest.fixture
+def dialog(page):
+    return page.locator("dialog[open]")
+
+
+@pytest.fixture
+def choose(editor):
+    """Choose the command in ComfyUI's menu."""
+    return lambda: editor.choose("ELLA", "Download ELLA models ...")
+
+
+@pytest.fixture
+def release(hub):
+    """The connector's first bytes come at once, the rest when this is called."""
+    released = threading.Event()
+    hub.fault = stall_after(CHUNK + 1, released)
+
+    def release():
+        hub.fault = None
+        released.set()
+
+    yield release
+    release()
+
+
+def button(dialog, name):
+    return dialog.get_by_role("button", name=name, exact=True)
+
+
+def buttons(dialog):
+    return [b.inner_text() for b in dialog.get_by_role("button").all() if b.is_visible()]
+
+
+def text(dialog, part):
+    """What the dialog says, once that is in it."""
+    line = dialog.get_by_role("status").filter(has_text=part)
+    line.wait_for(timeout=60_000)
+    return line.inner_text()
+
+
+def escape(page, dialog):
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden", timeout=10_000)
+
+
+def megabytes(size):
+    return f"{size / 1e6:.0f} MB"
+
+
+def offered(page, i):
+    """What the i-th loader's dropdown shows when it is clicked."""
+    page.mouse.click(*page.evaluate(MIDDLE_OF_COMBO, i))
+    entries = page.locator(".litemenu-entry")
+    entries.first.wait_for(timeout=10_000)
+    shown = entries.all_inner_texts()
+    page.evaluate("LiteGraph.closeAllContextMenus()")
+    return shown
+
+
+def test_shows_downloads_and_offers_the_models(page, dialog, choose, hub, models, release):
+    targets = {CONNECTOR: models / "ella", T5_FOLDER: models / "text_encoders"}
+    page.evaluate(ADD_LOADERS)
+    page.wait_for_function("loaders.every(node => node.widgets[0].last_y)")
+    for i, name in enumerate(targets):
+        assert name not in offered(page, i)
+    choose()
+    text(dialog, "Files that are there are left as they are.")
+    assert buttons(dialog) == ["Download", "Close"]
+    for row, (name, folder) in zip(dialog.locator("label").all(), targets.items(), strict=True):
+        size = sum(len(data) for path, data in hub.files.items() if path.startswith(name))
+        assert row.locator("b").inner_text() == f"{LABELS[name]} ({megabytes(size)})"
+        origin = f"from {hub.address}/{REPO}, commit {COMMIT[:12]}"
+        assert row.locator("div").all_inner_texts() == [origin, f"to {folder / name}"]
+        assert row.get_by_role("checkbox").is_checked()
+    assert not any("resolve" in path for path, _ in hub.requests)
+    button(dialog, "Download").click()
+    total = len(hub.files[CONNECTOR])
+    text(dialog, f"downloading the ELLA connector: {megabytes(CHUNK)} of {megabytes(total)}")
+    assert dialog.locator("progress").evaluate("bar => bar.value") == pytest.approx(CHUNK / total)
+    assert buttons(dialog) == ["Stop", "Close"]
+    release()
+    report = text(dialog, ": downloaded")
+    assert buttons(dialog) == ["Close"]
+    for path, content in hub.files.items():
+        file = targets[CONNECTOR if path == CONNECTOR else T5_FOLDER] / path
+        assert f"{file}: downloaded" in report
+        assert file.read_bytes() == content
+    escape(page, dialog)
+    for i, name in enumerate(targets):
+        holds = "([i, name]) => loaders[i].widgets[0].options.values.includes(name)"
+        page.wait_for_function(holds, arg=[i, name], timeout=20_000)
+        assert name in offered(page, i)
+    choose()
+    text(dialog, "Everything is there.")
+    assert buttons(dialog) == ["Close"]
+    expected = [f"{label} (already there)" for label in LABELS.values()]
+    assert dialog.locator("label b").all_inner_texts() == expected
+    assert all(box.is_disabled() for box in dialog.get_by_role("checkbox").all())
+
+
+def test_goes_on_while_closed_until_it_is_stopped(page, dialog, choose, hub, models, release):
+    choose()
+    dialog.get_by_label(LABELS[T5_FOLDER]).uncheck()
+    button(dialog, "Download").click()
+    text(dialog, f"{megabytes(CHUNK)} of")
+    escape(page, dialog)
+    choose()
+    text(dialog, f"{megabytes(CHUNK)} of")
+    with page.expect_response("**/ella/downloads/stop"):
+        button(dialog, "Stop").click()
+    release()
+    text(dialog, "The download was stopped in the menu; download again to go on.")
+    assert part_of(models / "ella").stat().st_size < len(hub.files[CONNECTOR])
+    assert not (models / "ella" / CONNECTOR).exists()
+    assert not (models / "text_encoders" / T5_FOLDER).exists()
+    escape(page, dialog)
+    choose()
+    to_come = dialog.get_by_text("of them still to come")
+    to_come.wait_for(timeout=20_000)
+    assert to_come.inner_text().startswith(LABELS[CONNECTOR])
+
+
+def refuses(hub):
+    hub.status = 403
+    return nullcontext()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [(refuses, ["403", "set HF_TOKEN"]), (Hub.away, ["failed", "set HF_ENDPOINT to a mirror"])],
+)
+def test_says_what_is_wrong_with_the_hub(page, dialog, choose, hub, models, trouble, words):
+    with trouble(hub):
+        choose()
+        message = text(dialog, "Can't download the ELLA connector")
+    assert all(word in message for word in [*words, f"hf download {REPO} {CONNECTOR}"])
+    assert buttons(dialog) == ["Close"]
+    assert dialog.locator("label").count() == 0
+    escape(page, dialog)
+    hub.heal(hub.files)
+    choose()
+    button(dialog, "Download").wait_for(timeout=20_000)
