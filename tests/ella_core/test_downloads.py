@@ -185,7 +185,7 @@ def test_a_link_to_nowhere_is_not_replaced(fetch, tmp_path):
 def test_a_broken_connection_is_taken_up_again(hub, fetch, tmp_path):
     hub.fault = break_off_once(BROKEN_AT)
     assert "lines" in fetch()
-    assert hub.ranges(CONNECTOR) == [None, f"bytes={CHUNK}-"]
+    assert hub.ranges(CONNECTOR) == ["bytes=0-", f"bytes={CHUNK}-"]
     assert (tmp_path / CONNECTOR).read_bytes() == CONTENT
 
 
@@ -200,7 +200,7 @@ def test_a_killed_download_goes_on_the_next_time(hub, environment, fetch, tmp_pa
     assert not (tmp_path / CONNECTOR).exists()
     hub.fault = None
     steps = fetch()["steps"]
-    assert hub.ranges(CONNECTOR) == [None, f"bytes={CHUNK}-"]
+    assert hub.ranges(CONNECTOR) == ["bytes=0-", f"bytes={CHUNK}-"]
     assert (tmp_path / CONNECTOR).read_bytes() == CONTENT
     assert [step[1] for step in steps[:2]] == [CHUNK, 2 * CHUNK]
 
@@ -208,7 +208,7 @@ def test_a_killed_download_goes_on_the_next_time(hub, environment, fetch, tmp_pa
 def test_a_part_of_another_version_is_not_continued(hub, fetch, tmp_path):
     (tmp_path / f"{CONNECTOR}.0123456789ab.part").write_bytes(b"of another version")
     assert "lines" in fetch()
-    assert hub.ranges(CONNECTOR) == [None]
+    assert hub.ranges(CONNECTOR) == ["bytes=0-"]
     assert (tmp_path / CONNECTOR).read_bytes() == CONTENT
 
 
