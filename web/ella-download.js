@@ -50,9 +50,10 @@ class DownloadDialog {
     this.bar = element("progress", { width: "100%" }, { hidden: true, max: 1 })
     const buttons = element("div", { display: "flex", gap: "0.5rem", justifyContent: "end" })
     this.start = this.button("Download", () => this.download())
+    this.again = this.button("Try again", () => this.begin())
     this.stop = this.button("Stop", () => ask("/ella/downloads/stop", {}))
     this.close = this.button("Close", () => this.root.close())
-    buttons.append(this.start, this.stop, this.close)
+    buttons.append(this.start, this.again, this.stop, this.close)
     this.root.append(title, this.list, this.text, this.bar, buttons)
     // ComfyUI has shortcuts on keys, and takes Escape for itself where it gets it.
     this.root.addEventListener("keydown", (event) => {
@@ -70,22 +71,26 @@ class DownloadDialog {
   }
 
   // What is to be seen besides the text. The focus stays inside, where the keys are caught.
-  show({ models = [], start = false, progress = false }) {
+  show({ models = [], start = false, again = false, progress = false }) {
     this.list.replaceChildren(...models)
     this.start.hidden = !start
+    this.again.hidden = !again
     this.stop.hidden = this.bar.hidden = !progress
-    const button = start ? this.start : this.close
+    const button = start ? this.start : again ? this.again : this.close
     button.focus()
   }
 
   fail(error) {
     this.text.textContent = error.message
-    this.show({})
+    this.show({ again: true })
   }
 
   async open() {
     this.root.showModal()
-    if (this.following) return
+    if (!this.following) await this.begin()
+  }
+
+  async begin() {
     try {
       this.show({})
       if ((await ask("/ella/downloads/status")).running) return await this.follow()
@@ -146,7 +151,7 @@ class DownloadDialog {
   async finish({ text, failed }) {
     this.text.textContent = text
     this.bar.removeAttribute("value")
-    this.show({})
+    this.show({ again: failed })
     const severity = failed ? "error" : "success"
     if (!this.root.open) {
       app.extensionManager.toast.add({ severity, summary: "ELLA", detail: text })

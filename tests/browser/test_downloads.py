@@ -189,8 +189,7 @@ def test_goes_on_while_closed_until_it_is_stopped(page, dialog, choose, hub, mod
     assert part_of(models / "ella").stat().st_size < len(hub.files[CONNECTOR])
     assert not (models / "ella" / CONNECTOR).exists()
     assert not (models / "text_encoders" / T5_FOLDER).exists()
-    escape(page, dialog)
-    choose()
+    button(dialog, "Try again").click()
     to_come = dialog.get_by_text("of them still to come")
     to_come.wait_for(timeout=20_000)
     assert to_come.inner_text().startswith(LABELS[CONNECTOR])
@@ -210,9 +209,8 @@ def test_says_what_is_wrong_with_the_hub(page, dialog, choose, hub, models, trou
         choose()
         message = text(dialog, "Can't download the ELLA connector")
     assert all(word in message for word in [*words, f"hf download {REPO} {CONNECTOR}"])
-    assert buttons(dialog) == ["Close"]
+    assert buttons(dialog) == ["Try again", "Close"]
     assert dialog.locator("label").count() == 0
-    escape(page, dialog)
     hub.heal(hub.files)
-    choose()
+    button(dialog, "Try again").click()
     button(dialog, "Download").wait_for(timeout=20_000)
