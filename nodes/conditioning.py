@@ -77,9 +77,9 @@ class ELLATimestepConditioning(io.ComfyNode):
         clip_positive: Conditioning | None = None,
         clip_negative: Conditioning | None = None,
     ) -> io.NodeOutput:
-        check_model(model.model, ella)
         clip = (clip_positive, clip_negative)
         pair = make_pair(ella, (positive, negative), clip, cls.hidden.unique_id)
+        check_model(model.model, ella)
         return io.NodeOutput(patch_model(model), *pair)
 
 

@@ -198,8 +198,13 @@ def check_features(ella: ELLA, embeds: LLMEmbeds) -> None:
     """Refuse an LLM that the connector was not made for.
 
     Raises:
-        EllaError: their widths differ.
+        EllaError: their widths differ; or another pack made what is on the ELLA wire.
     """
+    if not isinstance(ella, ELLA):
+        raise EllaError(
+            f"The ELLA input got a {type(ella).__name__}, which another node pack made. Connect "
+            f"Load ELLA of this pack to it."
+        )
     found, expected = embeds.width, ella.connector.llm_dim
     if found != expected:
         wanted = "the FLAN-T5-XL encoder" if expected == 2048 else f"an LLM of width {expected}"

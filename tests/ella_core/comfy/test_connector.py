@@ -9,6 +9,7 @@ import tiny_models
 from ella_core.checkpoint import save_connector
 from ella_core.config import MLPConfig, ResamplerConfig, TimeConfig
 from ella_core.connectors import build_connector
+from ella_core.errors import EllaError
 
 CPU = torch.device("cpu")
 TSC = ResamplerConfig(llm_dim=48, width=64, layers=1, num_latents=8, time=TimeConfig(32, 40))
@@ -103,3 +104,11 @@ def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make)
     before = ella.tokens(prompt, [499], CPU).clone()
     tokens.mul_(0)
     assert torch.equal(ella.tokens(prompt, [499], CPU), before)
+
+
+def test_the_connector_of_another_pack(make):
+    """The official pack's wire is called ELLA too."""
+    from ella_core.comfy.conditioning import make_conditioning
+
+    with pytest.raises(EllaError, match="got a dict, which another node pack made"):
+        make_conditioning({}, embeds(3))
