@@ -13,7 +13,7 @@ async def comfy_entrypoint() -> Any:
     """
     try:
         from .nodes import EllaExtension
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # modules and names that are not there
         raise ImportError(
             f"ELLA Nodes needs ComfyUI 0.3.64 or later and the packages in its requirements.txt: "
             f"{error}. Update ComfyUI, install the packages, and restart."

@@ -1,5 +1,8 @@
 // The nodes' texts in the editor's language, from locales/.
 //
+// Those of the official pack's nodes are in a file of their own: the editor gives a text from
+// locales/ to any node of that id, and these ids are that pack's where it is installed.
+//
 // Editors 1.32 forget what a pack says in a language at the moment when they load that language
 // (https://github.com/Comfy-Org/ComfyUI_frontend/pull/7214). Others show these texts by
 // themselves, and what is set here is what they have.
@@ -8,11 +11,15 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 
 const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2))
-const texts = await (await api.fetchApi("/i18n")).json()
+const [texts, official] = await Promise.all([
+  api.fetchApi("/i18n").then((response) => response.json()),
+  fetch(new URL("official-nodes.json", import.meta.url)).then((response) => response.json()),
+])
 
 function textsOf(nodeData) {
   if (nodeData?.python_module !== `custom_nodes.${PACK}`) return undefined
-  return texts[app.extensionManager.setting.get("Comfy.Locale")]?.nodeDefs?.[nodeData.name]
+  const locale = app.extensionManager.setting.get("Comfy.Locale")
+  return texts[locale]?.nodeDefs?.[nodeData.name] ?? official[locale]?.[nodeData.name]
 }
 
 app.registerExtension({

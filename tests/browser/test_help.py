@@ -1,14 +1,18 @@
 """The nodes in the editor's languages: titles, tooltips, and the help panel."""
 
+import json
 import re
 
 import pytest
 from playwright.sync_api import expect
 
-from comfyui import PACK_NAME
+from bootstrap import ROOT
+from comfyui import PACK_NAME, Server
 from support.browser import Editor
 
 NODE = "ELLATimestepConditioning"
+# Language -> id of a node of the official pack -> its texts, English left out.
+OFFICIAL = json.loads((ROOT / "web/official-nodes.json").read_text("utf-8"))
 HEADING = {"en": "What goes wrong", "zh": "常见问题", "ja": "うまくいかないとき"}
 
 
@@ -64,6 +68,28 @@ def test_title_and_labels(page, texts):
     assert labels == [texts["inputs"][name]["name"] for name in texts["inputs"]]
     labels = page.evaluate("node.outputs.map(slot => slot.localized_name)")
     assert labels[1:] == [texts["outputs"][i]["name"] for i in "12"]
+
+
+TITLES = "ids => ids.map(id => LiteGraph.registered_node_types[id].title)"
+
+
+def test_titles_of_the_official_packs_nodes(page, host, language):
+    infos = host.server.get("/object_info")
+    titles = {node_id: infos[node_id]["display_name"] for node_id in OFFICIAL["ja"]}
+    for node_id, text in OFFICIAL.get(language, {}).items():
+        titles[node_id] = text["display_name"]
+    assert page.evaluate(TITLES, list(titles)) == list(titles.values())
+
+
+def test_the_official_pack_keeps_its_own_titles(browser, tmp_path):
+    pack = ROOT / "tests/host_packs/official_standin"
+    with Server(tmp_path, ["--cpu"], packs=[pack]) as server:
+        server.post("/settings", {"Comfy.Locale": "ja"})
+        editor = Editor(browser, server)
+        assert editor.page.evaluate(TITLES, ["ELLALoad"]) != ["Load ELLA"]
+        expected = [f"Official {node_id}" for node_id in OFFICIAL["ja"]]
+        assert editor.page.evaluate(TITLES, list(OFFICIAL["ja"])) == expected
+        editor.page.close()
 
 
 def hover(page, place, tooltip):

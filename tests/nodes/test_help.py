@@ -30,9 +30,13 @@ def nodes(host):
 
 @pytest.fixture(scope="module")
 def texts(host):
-    """Language -> node id -> its texts, as ComfyUI hands them to the editor."""
+    """Language -> node id -> its texts, from both places where web/ella-locale.js finds them."""
     translations = host.server.get("/i18n")
-    return {language: translations[language]["nodeDefs"] for language in LANGUAGES}
+    official = json.loads(host.server.text(f"/extensions/{PACK_NAME}/official-nodes.json"))
+    return {
+        language: {**translations[language]["nodeDefs"], **official[language]}
+        for language in LANGUAGES
+    }
 
 
 def inputs_of(info):
@@ -126,6 +130,13 @@ def test_every_text_of_every_node_is_translated(nodes, texts, language):
             # An output that is called as its type has its type's name in every language.
             expected = {"tooltip"} if kind == name else {"name", "tooltip"}
             assert text["outputs"][str(i)].keys() == expected, (node_id, i)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_editor_gets_no_texts_for_the_official_packs_ids(host, nodes, language):
+    """It would show them on that pack's own nodes, for it looks at the id alone."""
+    current = {node_id for node_id, info in nodes.items() if not info["deprecated"]}
+    assert host.server.get("/i18n")[language]["nodeDefs"].keys() == current
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -58,6 +58,18 @@ def test_the_oldest_comfyui_is_the_same_everywhere():
     assert f"ComfyUI {oldest} or later" in (ROOT / "__init__.py").read_text("utf-8")
 
 
+def test_the_registrys_archive_has_what_the_readme_shows_and_not_the_scripts():
+    left_out = required(ROOT / ".comfyignore")
+    assert {"scripts/", "tests/"} <= set(left_out)
+    assert all((ROOT / folder).is_dir() for folder in left_out)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    linked = re.findall(r"""(?:\]\(|src=")(?!https?:|#)([^)"#]+)""", readme)
+    assert {"CONTRIBUTING.md", "docs/benchmarks.md", "docs/images/help.jpg"} <= set(linked)
+    for path in linked:
+        assert (ROOT / path).is_file(), path
+        assert not path.startswith(tuple(left_out)), path
+
+
 @pytest.mark.parametrize("field", ["name", "description", "license"])
 def test_fields_that_the_registry_shows(field):
     assert PROJECT[field]

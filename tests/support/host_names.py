@@ -4,7 +4,9 @@ python tests/support/host_names.py [NAME ...]    prints those that are not there
 """
 
 import ast
+import inspect
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +14,19 @@ from pkgutil import resolve_name
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "node_helpers", "nodes", "server")
+IO = "comfy_api.latest.io"
 
 
 def used_names() -> set[str]:
     """Dotted names of ComfyUI's that the pack imports or reads, such as `comfy.ops.manual_cast`."""
     folders = (ROOT / "ella_core/comfy", ROOT / "nodes")
     files = [ROOT / "__init__.py", *(file for folder in folders for file in folder.rglob("*.py"))]
-    return {name for file in files for name in _names(ast.parse(file.read_text("utf-8")))}
+    return {name for file in files for name in names_in(file)}
+
+
+def names_in(file: Path) -> set[str]:
+    """Those of one Python file, with the keywords that it gives to inputs, outputs and schemas."""
+    return set(_names(ast.parse(file.read_text("utf-8"))))
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
@@ -36,8 +44,16 @@ def _names(tree: ast.AST) -> Iterator[str]:
         name = _dotted(node, bound)
         if _of_host(name):
             yield name
-        if isinstance(node, ast.Call) and _dotted(node.func, bound).endswith("io.Schema"):
-            yield from (f"comfy_api.latest.io.Schema.{keyword.arg}" for keyword in node.keywords)
+        if isinstance(node, ast.Call) and (called := _called(node.func, bound)):
+            yield from (f"{called}.{keyword.arg}" for keyword in node.keywords if keyword.arg)
+
+
+def _called(func: ast.expr, bound: dict[str, str]) -> str:
+    """The class of `comfy_api.latest.io` that is called, empty for any other."""
+    name = _dotted(func, bound)
+    if isinstance(func, ast.Attribute) and func.attr in ("Input", "Output") and not name:
+        return f"{IO}.{func.attr}"  # of a type that the pack made with io.Custom
+    return name if name.startswith(IO) and name.endswith((".Input", ".Output", ".Schema")) else ""
 
 
 def _of_host(name: str) -> bool:
@@ -53,16 +69,24 @@ def _dotted(node: ast.AST, bound: dict[str, str]) -> str:
 
 
 def is_there(name: str) -> bool:
-    """Whether the importable ComfyUI has a dotted name."""
-    name = name.partition(".instance")[0]  # PromptServer has it once it runs
+    """Whether the importable ComfyUI has a dotted name, be it that of a class's parameter."""
+    owner, _, last = name.rpartition(".")
+    if ".instance" in name:
+        owner, _, last = name.partition(".instance")
+        return _sets(resolve_name(owner), last.strip(".") or "instance")
     try:
         resolve_name(name)
     except ImportError:
         return False
     except AttributeError:
-        owner, _, field = name.rpartition(".")
-        return field in getattr(resolve_name(owner), "__dataclass_fields__", ())
+        found = resolve_name(owner)
+        return isinstance(found, type) and last in inspect.signature(found).parameters
     return True
+
+
+def _sets(owner: type, attribute: str) -> bool:
+    """Whether a class sets the attribute, as PromptServer does once it runs."""
+    return bool(re.search(rf"\.{attribute} = ", inspect.getsource(owner)))
 
 
 if __name__ == "__main__":
