@@ -5,8 +5,12 @@ import { api } from "../../scripts/api.js"
 
 const NODE = "ELLATextEncode"
 const TICK = 300 // ms; a prompt is counted once it has stayed the same for so long
+const RETRY = 5000 // ms; what went wrong may have been mended by then
 const HEIGHT = 30 // px, with MARGIN above and below
 const MARGIN = 4
+const LATER = "counted in the run"
+const AMONG_USES = "between uses of this subgraph"
+const REPORT = "$$node-text-preview" // ComfyUI's widget with the line that a node shows in a run
 
 const STYLE = `
   .ella-tokens { box-sizing: border-box; padding: 0 7px; pointer-events: none;
@@ -34,6 +38,8 @@ class Counter {
     this.bar.appendChild(document.createElement("span"))
     this.seen = undefined // what there was to count at the last tick, as JSON
     this.shown = undefined // what the line is about, as JSON
+    this.exact = false // whether the line has a number that the run can only repeat
+    this.retry = Infinity // when to ask the same again
     this.busy = false
     this.widget = node.addDOMWidget("ella_tokens", "ella_tokens", this.element, {
       serialize: false, // not sent with the prompt
@@ -48,6 +54,7 @@ class Counter {
 
   show(line, { muted = false, over = false, share = 0 } = {}) {
     this.line.textContent = this.line.title = line
+    this.exact = /^[\d,]+ /.test(line) && !muted
     this.bar.firstChild.style.width = `${100 * share}%`
     this.element.className = `ella-tokens${muted ? " muted" : ""}${over ? " over" : ""}`
   }
@@ -67,7 +74,8 @@ class Counter {
     const settled = key === this.seen
     this.seen = key
     this.element.classList.toggle("stale", key !== this.shown)
-    if (!settled || key === this.shown || this.busy) return
+    if (!settled || this.busy || (key === this.shown && Date.now() < this.retry)) return
+    this.retry = Infinity
     if (question.hint) {
       this.shown = key
       this.show(question.hint, { muted: true })
@@ -88,35 +96,63 @@ class Counter {
     if (key !== this.seen) return // the prompt has changed in the meantime
     if (answer.pending) return this.show("counting …", { muted: true }) // the next tick asks again
     this.shown = key
-    if (answer.error) this.show(answer.error, { muted: true })
-    else this.show(answer.line, { over: answer.over, share: Math.min(1, answer.tokens / answer.limit) })
+    if (answer.error) {
+      this.retry = Date.now() + RETRY
+      this.show(answer.error, { muted: true })
+    } else {
+      this.show(answer.line, { over: answer.over, share: Math.min(1, answer.tokens / answer.limit) })
+    }
+  }
+
+  // Takes away what a run has just said on the node, if the line below says the same.
+  dropReport() {
+    const report = this.node.widgets.find((widget) => widget.name === REPORT)
+    if (this.exact && /^[\d,]+ tokens?$/.test(report?.value)) this.node.removeWidget(report)
   }
 }
 
 // What is to be counted, or a hint why that is not known before the run.
 function ask(node) {
-  const linked = ["text", "max_length", "long_prompt"].find((name) => origin(node, name))
-  if (linked) return { hint: `${linked} comes from another node: counted in the run` }
-  const llm_name = llmName(node)
-  if (!llm_name) return { hint: "connect Load LLM (ELLA) to count tokens" }
-  const [text, max_length, long_prompt] = ["text", "max_length", "long_prompt"].map((name) => valueOf(node, name))
-  return { llm_name, text, max_length, long_prompt }
-}
-
-function valueOf(node, name) {
-  return node.widgets?.find((widget) => widget.name === name)?.value
-}
-
-// The node and the output that feed an input; from within a subgraph also one around it.
-function origin(node, name) {
-  const input = node.inputs?.find((input) => input.name === name)
-  const link = node.graph?.getLink(input?.link)
-  if (!link) return null
-  if (link.originIsIoNode) {
-    const outer = subgraphNodes(app.graph).find((outer) => outer.subgraph === node.graph)
-    return outer ? origin(outer, outer.inputs[link.origin_slot]?.name) : null
+  const question = {}
+  for (const name of ["text", "max_length", "long_prompt"]) {
+    const found = origins(node, inputOf(node, name))
+    if (!found.every(({ widget }) => widget)) {
+      return { hint: `${name} comes from another node: ${LATER}` }
+    }
+    const values = new Set(found.map(({ widget }) => widget.value))
+    if (values.size > 1) return { hint: `${name} differs ${AMONG_USES}: ${LATER}` }
+    question[name] = [...values][0]
   }
-  return { node: node.graph.getNodeById(link.origin_id), slot: link.origin_slot }
+  const names = new Set(origins(node, inputOf(node, "llm")).flatMap(llmNames))
+  if (!names.size) return { hint: "connect Load LLM (ELLA) to count tokens" }
+  if (names.has(undefined)) return { hint: `the LLM is chosen by another node: ${LATER}` }
+  if (names.size > 1) return { hint: `the LLM differs ${AMONG_USES}: ${LATER}` }
+  return { llm_name: [...names][0], ...question }
+}
+
+function inputOf(node, name) {
+  return node.inputs?.find((input) => input.name === name)
+}
+
+// Where the value of an input comes from: widgets ({ widget }, undefined for an input without one)
+// or outputs of other nodes ({ node, slot, within }). Several if a subgraph is used several times,
+// unless `within` tells which uses are meant, as subgraph nodes from the outside in.
+function origins(node, input, within = []) {
+  const link = node.graph?.getLink(input?.link)
+  if (link) return follow(node.graph, link, within)
+  return [{ widget: input && node.getWidgetFromSlot(input) }]
+}
+
+function follow(graph, link, within) {
+  if (!link.originIsIoNode) {
+    return [{ node: graph.getNodeById(link.origin_id), slot: link.origin_slot, within }]
+  }
+  const uses = within.length ? [within.at(-1)] : usesOf(graph)
+  return uses.flatMap((use) => origins(use, use.inputs[link.origin_slot], within.slice(0, -1)))
+}
+
+function usesOf(subgraph) {
+  return [...new Set(subgraphNodes(app.graph))].filter((node) => node.subgraph === subgraph)
 }
 
 function subgraphNodes(graph) {
@@ -124,19 +160,23 @@ function subgraphNodes(graph) {
   return [...here, ...here.flatMap((node) => subgraphNodes(node.subgraph))]
 }
 
-// The LLM that is connected, through reroutes and subgraphs.
-function llmName(node) {
-  let from = origin(node, "llm")
-  while (from?.node && valueOf(from.node, "llm_name") === undefined) {
-    const { node, slot } = from
-    if (node.subgraph) {
-      const inner = node.subgraph.outputNode.slots[slot]?.getLinks()[0]
-      from = inner && { node: node.subgraph.getNodeById(inner.origin_id), slot: inner.origin_slot }
-    } else {
-      from = node.isVirtualNode && node.inputs?.length ? origin(node, node.inputs[0].name) : null
-    }
+// The LLM's names behind an origin, through reroutes and subgraphs: none where nothing is
+// connected, undefined where the run decides.
+function llmNames({ node, slot, within }) {
+  if (!node) return []
+  if (node.subgraph) {
+    const link = node.subgraph.outputNode.slots[slot]?.getLinks()[0]
+    return link ? follow(node.subgraph, link, [...within, node]).flatMap(llmNames) : []
   }
-  return from?.node ? valueOf(from.node, "llm_name") : undefined
+  if (node.isVirtualNode && node.inputs?.length) {
+    return origins(node, node.inputs[0], within).flatMap(llmNames)
+  }
+  const input = inputOf(node, "llm_name")
+  return input ? origins(node, input, within).map(({ widget }) => widget?.value) : [undefined]
+}
+
+function onCanvas() {
+  return (app.canvas?.graph?.nodes ?? []).map((node) => counters.get(node)).filter(Boolean)
 }
 
 app.registerExtension({
@@ -144,9 +184,11 @@ app.registerExtension({
   setup() {
     document.head.appendChild(document.createElement("style")).textContent = STYLE
     // A look now and then sees whatever changes the prompt, its node's inputs or the LLM.
-    setInterval(() => {
-      for (const node of app.canvas?.graph?.nodes ?? []) counters.get(node)?.tick()
-    }, TICK)
+    setInterval(() => onCanvas().forEach((counter) => counter.tick()), TICK)
+    api.addEventListener("progress_text", () => {
+      // After ComfyUI's own listener, before anything is drawn.
+      queueMicrotask(() => onCanvas().forEach((counter) => counter.dropReport()))
+    })
   },
   nodeCreated(node) {
     if (node.comfyClass === NODE) counters.set(node, new Counter(node))

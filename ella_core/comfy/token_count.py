@@ -80,6 +80,8 @@ class TokenCounter:
         await asyncio.wait([opening], timeout=_PATIENCE)
         if not opening.done():
             return None
+        if opening.exception() and self._tokenizers.get(identity) is opening:
+            del self._tokenizers[identity]  # the next question tries again
         tokenizer = opening.result()
         return await self._in_thread(lambda: count_tokens(tokenizer, text, max_length, chunked))
 

@@ -1,5 +1,6 @@
 """The live token count of the editor, asked of a real server."""
 
+import os
 import shutil
 import time
 
@@ -179,6 +180,19 @@ def test_a_damaged_tokenizer(host):
     answer = ask(host, CAT, name)
     assert answer.status_code == 400
     assert "The LLM damaged can't be loaded" in answer.json()["error"]
+
+
+def test_a_failure_is_not_kept(host):
+    """What failed for a moment, as on a network drive, leaves the files as they are."""
+    name, tokenizer = without_weights(host, write_t5, "failing")
+    file = host.models / "LLM" / name / "tokenizer.json"
+    content, stat = file.read_bytes(), file.stat()
+    for each in (b" " * len(content), content):
+        file.write_bytes(each)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        answer = ask(host, CAT, name)
+        assert answer.status_code == (200 if each == content else 400)
+    assert answer.json()["tokens"] == len(tokenizer(CAT).input_ids)
 
 
 def test_a_gguf_file_is_opened_elsewhere(host):
