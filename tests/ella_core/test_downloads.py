@@ -23,8 +23,8 @@ from support.hub import (
     part_of,
     stall_after,
     status,
-    wait_until,
 )
+from support.wait import wait_until
 
 CONTENT = random.Random(0).randbytes(2 * CHUNK + 12345)
 BROKEN_AT = CHUNK + CHUNK // 2  # one chunk of it is written

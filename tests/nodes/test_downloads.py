@@ -20,8 +20,8 @@ from support.hub import (
     small_repository,
     stall_after,
     status,
-    wait_until,
 )
+from support.wait import wait_until
 from tiny_models import draw_checkpoint
 
 FILLER = b" " * 2 * CHUNK  # makes a small model's file long enough to be interrupted in

@@ -1,6 +1,5 @@
 """Little memory, none left behind, and the same picture all along."""
 
-import time
 import uuid
 
 import psutil
@@ -9,14 +8,18 @@ import torch
 
 from comfyui import Server
 from support.host import HOST_PACKS, EllaGraph, Host
+from support.wait import wait_until
 
 RUNS = 200
 WARM_UP = 20
 SIZES = [(64, 64), (96, 64), (128, 128)]  # width and height in pixels
 
 
-def graph(positive="A red cat.", **changes):
-    graph = EllaGraph(positive, "blurry")
+POSITIVE, NEGATIVE = "A red cat.", "blurry"
+
+
+def graph(positive=POSITIVE, **changes):
+    graph = EllaGraph(positive, NEGATIVE)
     saved = graph.save(graph.sample(**{"record": False, "steps": 3, **changes}))
     return graph, saved.id
 
@@ -75,19 +78,12 @@ def test_without_comfyuis_cache_the_same_seed_gives_the_same_picture(host, start
 
 
 def test_deep_copies_of_conditionings_give_the_same_picture(host, picture):
-    built = EllaGraph("A red cat.", "blurry")
+    built = EllaGraph(POSITIVE, NEGATIVE)
     copies = [built.add("TestDeepCopy", conditioning=built.conditioning[i]) for i in (1, 2)]
     saved = built.save(built.sample(record=False, steps=3, positive=copies[0], negative=copies[1]))
     result = host.run(built)
     assert result.error is None, result.error
     assert torch.equal(host.latent(result, saved.id), picture)
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 def test_nothing_is_left_after_free(start):
