@@ -22,6 +22,7 @@ from workflow import set_widgets
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from comfyui import Server
     from support.browser import Editor
 
 IMAGES = ROOT / "docs/images"
@@ -74,17 +75,16 @@ def main() -> int:
         if browser is None:
             sys.exit(HOW_TO_GET_ONE)
         base = Path(folder)
-        _assemble(base)
+        assemble(base)
         with Server(base, ["--cpu"]) as server:
             if "templates" in wanted:
                 _templates(browser, Editor(browser, server))
             if "readme" in wanted:
-                _four_nodes(Editor(browser, server))
-                _readme(Editor(browser, server, width=1280, height=800))
+                draw_readme(browser, server, IMAGES)
     return 0
 
 
-def _assemble(base: Path) -> None:
+def assemble(base: Path) -> None:
     """Small random models under the names of the real ones, and ComfyUI's own picture."""
     from support.models import write_t5, write_tsc
     from tiny_models import draw_checkpoint
@@ -138,32 +138,40 @@ def _frame(editor: "Editor", ours: bool = False) -> None:
     editor.page.wait_for_timeout(800)
 
 
-def _four_nodes(editor: "Editor") -> None:
+def draw_readme(browser: "Browser", server: "Server", folder: Path) -> None:
+    """Draw the README's pictures, on a server with the models of `assemble`."""
+    from support.browser import Editor
+
+    _four_nodes(Editor(browser, server), folder)
+    _help_and_dialogs(Editor(browser, server, width=1280, height=800), folder)
+
+
+def _four_nodes(editor: "Editor", folder: Path) -> None:
     """After a run, so that they show what they tell a user."""
     editor.load(set_widgets(_read(ROOT / "workflows/ella-text-to-image.json"), width=64, height=64))
     editor.run()
     _show_canvas_only(editor)
     editor.wait_for_token_counts()
     _frame(editor, ours=True)
-    _shoot(editor, "four-nodes.jpg")
+    _shoot(editor, folder / "four-nodes.jpg")
 
 
-def _readme(editor: "Editor") -> None:
+def _help_and_dialogs(editor: "Editor", folder: Path) -> None:
     from comfyui import PACK_NAME
 
     editor.browse_templates(PACK_NAME)
     editor.page.wait_for_timeout(3000)
-    _shoot(editor, "templates.jpg")
+    _shoot(editor, folder / "templates.jpg")
     editor.clear()
     workflow = _read(ROOT / "workflows/ella-text-to-image.json")
     editor.load(workflow)
     _select(editor, "ELLATimestepConditioning")
     editor.page.get_by_test_id("info-button").click()
     editor.page.wait_for_timeout(2000)
-    _shoot(editor, "help.jpg")
+    _shoot(editor, folder / "help.jpg")
     editor.load(set_widgets(workflow, ckpt_name=WRONG))
     editor.run()
-    _shoot(editor, "error.jpg")
+    _shoot(editor, folder / "error.jpg")
 
 
 def _select(editor: "Editor", node_type: str) -> None:
@@ -174,10 +182,9 @@ def _select(editor: "Editor", node_type: str) -> None:
     editor.page.wait_for_timeout(500)
 
 
-def _shoot(editor: "Editor", name: str) -> None:
-    path = IMAGES / name
+def _shoot(editor: "Editor", path: Path) -> None:
     editor.screenshot(path)
-    print(f"[pictures] {path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+    print(f"[pictures] {path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
