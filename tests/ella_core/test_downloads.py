@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap import ROOT, old_transformers
+from support.fetcher import Fetcher
 from support.hub import (
     CHUNK,
     COMMIT,
@@ -30,8 +31,6 @@ CONTENT = random.Random(0).randbytes(2 * CHUNK + 12345)
 BROKEN_AT = CHUNK + CHUNK // 2  # one chunk of it is written
 TOKEN = "hf_of_the_tests"
 BY_HAND = f"hf download QQGYLab/ELLA {CONNECTOR} --local-dir"
-
-
 FILES = {
     CONNECTOR: CONTENT,
     f"{T5_FOLDER}/config.json": b'{"model_type": "t5"}',
@@ -42,32 +41,6 @@ FILES = {
     f"{T5_FOLDER}/deeper/config.json": b"{}",
     "README.md": b"# ELLA",
 }
-
-
-class Fetcher:
-    """`Download` in a process with an environment of its own."""
-
-    def __init__(
-        self, folder, environment, command=(sys.executable, ROOT / "tests/support/fetch.py")
-    ):
-        self.folder = folder
-        self.process = subprocess.Popen(
-            command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-
-    def begin(self, name="connector"):
-        print(json.dumps([name, str(self.folder)]), file=self.process.stdin, flush=True)
-
-    def __call__(self, name="connector"):
-        self.begin(name)
-        return json.loads(self.process.stdout.readline())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture(scope="module")
