@@ -5,11 +5,9 @@ import pytest
 from comfyui import Server
 from support.host import HOST_PACKS, Host, assemble
 
-HOST = pytest.StashKey[Host]()
-
 
 @pytest.fixture(scope="session")
-def host(request, tmp_path_factory):
+def host(tmp_path_factory):
     base = tmp_path_factory.mktemp("comfyui")
     weights = assemble(base / "models")
     elsewhere = base / "elsewhere"
@@ -22,17 +20,4 @@ def host(request, tmp_path_factory):
     paths.write_text(f"x:\n  base_path: '{elsewhere}'\n  ella: my ella\n  ella_encoder: my llms\n")
     arguments = ["--cpu", "--extra-model-paths-config", str(paths)]
     with Server(base, arguments, [HOST_PACKS / "ella_test_nodes"]) as server:
-        request.config.stash[HOST] = Host(server, weights)
-        yield request.config.stash[HOST]
-        del request.config.stash[HOST]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_kept(request):
-    """The tests of a file find the same server whatever file came before.
-
-    What the connector keeps of a prompt depends, in the last digit, on the prompts that it was
-    computed with.
-    """
-    if host := request.config.stash.get(HOST, None):
-        host.forget()
+        yield Host(server, weights)

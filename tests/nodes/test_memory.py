@@ -15,7 +15,9 @@ WARM_UP = 20
 SIZES = [(64, 64), (96, 64), (128, 128)]  # width and height in pixels
 
 
-POSITIVE, NEGATIVE = "A red cat.", "blurry"
+# No other test has these: what the connector keeps of a prompt depends, in the last digit, on the
+# prompts that it was computed with.
+POSITIVE, NEGATIVE = "A red cat on a warm roof.", "cold and blurry"
 
 
 def graph(positive=POSITIVE, **changes):
@@ -97,11 +99,9 @@ def test_nothing_is_left_after_free(start):
         wait_until(lambda: not server.get("/ella_test/state")["loaded"])
         assert server.run(built.nodes).error is None
         server.post("/free", {"unload_models": True, "free_memory": True})
-        wait_until(lambda: not server.get("/ella_test/state")["loaded"])
-        left = server.get("/ella_test/state")["ours"]
         kinds = {"ELLA", "LLM", "LLMEmbeds", "TextEncoder", "Holder", "TimestepPrompt"}
         kinds |= {"TimestepTokens", "Resampler", "WholeModelPatcher", "SharedPatcher"}
-        assert kinds.isdisjoint(left), left
+        wait_until(lambda: kinds.isdisjoint(server.get("/ella_test/state")["ours"]))
 
 
 def test_memory_is_flat_over_many_runs(start):

@@ -12,7 +12,6 @@ from comfyui import Result, Server
 
 from .models import write_controlnet, write_llama, write_lora, write_mlp, write_t5, write_tsc
 from .reference import tsc
-from .wait import wait_until
 
 T5 = "some folder/t5 in it"  # what it is called must not matter
 LLM_DIM = 64
@@ -32,11 +31,6 @@ class Host:
 
     def run(self, graph: "Graph", on_progress=None) -> Result:
         return self.server.run(graph.nodes, on_progress)
-
-    def forget(self) -> None:
-        """Have ComfyUI drop what it keeps from earlier runs."""
-        self.server.post("/free", {"unload_models": True, "free_memory": True})
-        wait_until(lambda: not self.server.get("/ella_test/state")["loaded"])
 
     def records(self, name: str) -> list[dict[str, torch.Tensor]]:
         """What a recorder node wrote, in order of the calls."""

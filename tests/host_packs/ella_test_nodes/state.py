@@ -22,7 +22,8 @@ def leaves(value):
 
 @PromptServer.instance.routes.get("/ella_test/state")
 async def state(_request):
-    gc.collect()
+    if not model_management.current_loaded_models:
+        gc.collect()  # not earlier: ComfyUI can't bear that a model dies while it unloads others
     objects = gc.get_objects()
     ours = Counter(type(o).__name__ for o in objects if PACK in str(type(o).__module__))
     models = [type(m.model.model).__name__ for m in model_management.current_loaded_models]
