@@ -76,7 +76,7 @@ def make_conditioning(
 
 def _make_conditioning(prompt: TimestepPrompt, clip: Conditioning | None) -> Conditioning:
     if clip is None:
-        return [[prompt.placeholder, _options({}, prompt)]]
+        return [[TimestepTokens.of(prompt.placeholder, [prompt]), _options({}, prompt)]]
     return [[_beside(prompt, tokens), _options(options, prompt)] for tokens, options in clip]
 
 

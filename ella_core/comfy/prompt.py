@@ -27,10 +27,11 @@ class TimestepPrompt:
     Attributes:
         ella: the connector that makes them.
         embeds: what it makes them of.
-        placeholder: (1, N, W) tokens of a middle timestep, the CONDITIONING's own tensor. Other
-            nodes see and edit this one, so it also tells what they did to it.
+        placeholder: (1, N, W) tokens of a middle timestep, what the CONDITIONING holds. Other
+            nodes see and edit these, so they also tell what was done to them. Without a note of
+            this prompt: a reference cycle would leave the connector to the garbage collector,
+            and ComfyUI can't bear that a model dies while it unloads others.
         report: what the node that made this shows after a run.
-        length: N. Asking the placeholder each time would go through `TimestepTokens`.
     """
 
     def __init__(
@@ -39,8 +40,7 @@ class TimestepPrompt:
         self.ella = ella
         self.embeds = embeds
         self.report = report
-        self.placeholder = TimestepTokens.of(placeholder, [self])
-        self.length = placeholder.shape[1]
+        self.placeholder = placeholder
         self._warned_in: Any = _NOWHERE
 
     def warn_of_change(self) -> None:
@@ -167,9 +167,9 @@ def find(tokens: torch.Tensor, prompts: Iterable[TimestepPrompt]) -> Places:
     places: Places = {}
     static = plain(tokens)
     for prompt in prompts:
-        if tokens is prompt.placeholder:
+        if _is_same(static, prompt.placeholder):
             return {0: prompt}
-        sought = plain(prompt.placeholder).to(static)
+        sought = prompt.placeholder.to(static)
         n = sought.shape[1]
         begins = (static[0, : max(0, static.shape[1] - n + 1)] == sought[0, 0]).all(dim=-1)
         found = [
@@ -181,6 +181,11 @@ def find(tokens: torch.Tensor, prompts: Iterable[TimestepPrompt]) -> Places:
         if not found and static.any():
             prompt.warn_of_change()
     return places
+
+
+def _is_same(tokens: torch.Tensor, placeholder: torch.Tensor) -> bool:
+    """Whether they are one tensor in memory."""
+    return tokens.data_ptr() == placeholder.data_ptr() and tokens.shape == placeholder.shape
 
 
 def fill(
@@ -199,7 +204,7 @@ def fill(
         if start > end:
             parts.append(tokens[:, end:start])
         parts.append(prompt.ella.tokens(prompt.embeds, timesteps, device))
-        end = start + prompt.length
+        end = start + prompt.placeholder.shape[1]
     if end < tokens.shape[1]:
         parts.append(tokens[:, end:])
     parts = [part.to(device, torch.float32) for part in parts]

@@ -1,6 +1,7 @@
 """What a connector in ComfyUI keeps, and for how long."""
 
 import gc
+import weakref
 
 import pytest
 import torch
@@ -104,6 +105,21 @@ def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make)
     before = ella.tokens(prompt, [499], CPU).clone()
     tokens.mul_(0)
     assert torch.equal(ella.tokens(prompt, [499], CPU), before)
+
+
+def test_a_conditioning_goes_without_the_garbage_collector(make):
+    from ella_core.comfy.conditioning import make_conditioning
+    from ella_core.comfy.prompt import prompts_in
+
+    gc.disable()
+    try:
+        made = make_conditioning(make(TSC), embeds(3))
+        (prompt,) = prompts_in(made[0][0])
+        left = [weakref.ref(prompt), weakref.ref(prompt.ella.connector)]
+        del prompt, made
+        assert [reference() for reference in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_the_connector_of_another_pack(make):
