@@ -49,8 +49,10 @@ def test_is_converted_and_runs(editor, host, path):
     assert editor.dialogs() == {}
     assert editor.red_nodes() == []
     assert editor.api_form() == to_api(workflow)
+    boxes = editor.boxes()
     run = editor.run()
     assert run.error is None
+    assert editor.boxes() == boxes, "what a node shows after a run covers what is below it"
     savers = {str(node["id"]) for node in workflow["nodes"] if node["type"] == "SaveImage"}
     for node in savers:
         for image in run.outputs[node]["images"]:

@@ -168,6 +168,12 @@ class Editor:
         )
         return saved
 
+    def boxes(self) -> dict[str, list[float]]:
+        """Where the nodes are: id -> x, y, width and height with the title."""
+        return self.page.evaluate(
+            "() => Object.fromEntries(app.graph.nodes.map(n => [n.id, [...n.boundingRect]]))"
+        )
+
     def api_form(self) -> dict[str, Any]:
         """The open workflow as the editor would queue it, without titles."""
         prompt = self.page.evaluate("async () => (await app.graphToPrompt()).output")
@@ -190,10 +196,10 @@ class Editor:
         return Run(followed["outputs"], error)
 
     def wait_for_token_counts(self) -> None:
-        """Return when every prompt on the canvas shows its number of tokens."""
+        """Return when every prompt shows its number of tokens, or that only the run can tell."""
         self.page.wait_for_function(
             """[...document.querySelectorAll(".ella-tokens p")]
-              .every(line => / tokens?$/.test(line.textContent))"""
+              .every(line => / tokens?$| counted in the run$/.test(line.textContent))"""
         )
         self.page.wait_for_timeout(500)  # the bar below moves to its place
 

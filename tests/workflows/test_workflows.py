@@ -1,5 +1,6 @@
 """The bundled workflows: what is in the files, what ComfyUI serves, and that they run."""
 
+import re
 from itertools import combinations
 
 import pytest
@@ -78,6 +79,9 @@ def test_names_where_to_get_every_file(path):
             assert model["name"] == widgets(node)[LOADS_FILES[node["type"]]]
             assert model["url"].startswith("https://")
             assert model["directory"]
+            if "hash" in model:
+                assert re.fullmatch("[0-9a-f]{64}", model["hash"])
+                assert model["hash_type"] == "SHA256"
         else:
             assert "Load" not in node["type"] or node["type"] in LOADS_NONE, node["type"]
 
