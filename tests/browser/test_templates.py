@@ -50,6 +50,7 @@ def test_is_converted_and_runs(editor, host, path):
     assert editor.red_nodes() == []
     assert editor.api_form() == to_api(workflow)
     boxes = editor.boxes()
+    host.server.post("/free", {"free_memory": True})  # so that every node runs and speaks
     run = editor.run()
     assert run.error is None
     assert editor.boxes() == boxes, "what a node shows after a run covers what is below it"
