@@ -183,6 +183,30 @@ def test_a_connector_of_another_pack(host, into):
     assert "The ELLA input got a dict, which another node pack made" in message
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ella": "TestForeignConnector"}, "The ELLA input got a dict, which another node pack"),
+        ({"llm": "llama-96"}, "makes features 96 wide, but the connector tsc.safetensors reads"),
+    ],
+)
+def test_text_encode_refuses_the_same(host, changes, message):
+    graph = Graph()
+    inputs = loaded(graph)
+    if "ella" in changes:
+        inputs["ella"] = graph.add(changes["ella"])
+    else:
+        graph.nodes[inputs["text_encoder"].id]["inputs"]["name"] = changes["llm"]
+    assert message in run(host, graph, graph.add("EllaTextEncode", text="a", **inputs))
+
+
+def test_set_timesteps_wants_a_model_that_it_does_not_use(host):
+    graph = Graph()
+    given = {"scheduler": "normal", "steps": 20, "denoise": 1.0}
+    timesteps = graph.add("SetEllaTimesteps", ella=loaded(graph)["ella"], **given)
+    assert "Required input is missing" in run(host, graph, timesteps)
+
+
 def converted(graph, cond, embeds):
     clip = graph.add("ConditionToEllaEmbeds", cond=cond)
     return graph.add("EllaCombineEmbeds", embeds=embeds, embeds_add=clip)
