@@ -219,8 +219,8 @@ class EllaApply(io.ComfyNode):
         negative: OfficialEmbeds,
         sigmas: torch.Tensor | None = None,
     ) -> io.NodeOutput:
+        conditionings = [embeds.conditioning(ella) for embeds in (positive, negative)]
         check_model(model.model, ella)
-        conditionings = (embeds.conditioning(ella) for embeds in (positive, negative))
         return io.NodeOutput(patch_model(model), *conditionings)
 
 

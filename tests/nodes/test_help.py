@@ -14,7 +14,7 @@ from comfyui import PACK_NAME
 
 LANGUAGES = ("zh", "ja")
 DOCS = f"/extensions/{PACK_NAME}/docs"
-# Headings that each page has, in this order among others; deprecated nodes have the first two.
+# Headings that each page has, in this order among others.
 SECTIONS = {
     "en": ["Inputs", "Outputs", "Example", "What goes wrong"],
     "zh": ["输入", "输出", "示例", "常见问题"],
@@ -60,9 +60,8 @@ def test_pages_have_the_nodes_title_and_all_sections(host, nodes, texts):
         info = nodes[node_id] if language == "en" else texts[language][node_id]
         title = page.splitlines()[0].removeprefix("# ")
         assert info["display_name"].startswith(title), (node_id, language)
-        expected = SECTIONS[language][: 2 if nodes[node_id]["deprecated"] else None]
         found = [s for s in re.findall("^## (.+)$", page, re.M) if s in SECTIONS[language]]
-        assert found == expected, (node_id, language)
+        assert found == SECTIONS[language], (node_id, language)
 
 
 def test_pages_name_every_input(host, nodes, texts):
@@ -97,7 +96,7 @@ def test_pictures_are_there_and_small_and_none_is_left_over(host, nodes):
     named = set()
     for node_id, _, page in pages(host, nodes):
         found = re.findall(r"\]\(images/([^)]+)\)", page)
-        assert found or nodes[node_id]["deprecated"], node_id
+        assert found, node_id
         named.update(found)
     folder = ROOT / "web/docs/images"
     assert named == {file.name for file in folder.iterdir()}

@@ -176,6 +176,21 @@ class SlowConnector:
         return (type(ella)(ella.name, patcher),)
 
 
+class ForeignConnector:
+    """What another pack may put on a wire that is called ELLA too."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "make"
+    RETURN_TYPES = ("ELLA",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {}}
+
+    def make(self):
+        return ({},)
+
+
 class ModelWithoutWeights:
     """A MODEL of ComfyUI's own class and real size, without memory for its weights."""
 
@@ -253,6 +268,7 @@ NODE_CLASS_MAPPINGS = {
     "TestPlainConditioning": PlainConditioning,
     "TestDeepCopy": DeepCopy,
     "TestSlowConnector": SlowConnector,
+    "TestForeignConnector": ForeignConnector,
     "TestModelWithoutWeights": ModelWithoutWeights,
     **SAMPLING,
 }

@@ -1,0 +1,214 @@
+"""The graphs of the help pages' pictures, for `help_pictures.py`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+CHECKPOINT = {"ckpt_name": "v1-5-pruned-emaonly-fp16.safetensors"}
+CONNECTOR = {"ella_name": "ella-sd1.5-tsc-t5xl.safetensors"}
+LLM = {"llm_name": "models--google--flan-t5-xl--text_encoder"}
+FOX = "A red fox sleeps in the fresh snow under a pine, and the morning sun shines on its fur."
+OWL = "A grey owl sits on a fence in the fog."
+COLUMN, WIDE_COLUMN = 310, 340  # pixels of the editor's canvas; wide where titles are long
+
+
+@dataclass
+class Node:
+    """A node of a picture.
+
+    Attributes:
+        type: its id.
+        at: column, and y in pixels.
+        values: widget name -> value.
+        inputs: input name -> (name in the graph, index of the output) that feeds it.
+        height: in pixels, where it is to be more than the editor gives it.
+    """
+
+    type: str
+    at: tuple[float, int]
+    values: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, tuple[str, int]] = field(default_factory=dict)
+    height: int = 0
+
+
+def text(column: float, y: int, value: str = "") -> Node:
+    """An LLM Text Encode that reads `value` with the graph's `llm`."""
+    return Node("ELLATextEncode", (column, y), {"text": value}, {"llm": ("llm", 0)}, 180)
+
+
+def condition(column: float, y: int, **inputs: tuple[str, int]) -> Node:
+    return Node("ELLATimestepConditioning", (column, y), {}, inputs)
+
+
+def one_more(column: float, y: int, embeds: str) -> Node:
+    inputs = {"ella": ("ella", 0), "embeds": (embeds, 0)}
+    return Node("ELLAConditioning", (column, y), {}, inputs)
+
+
+def sampler(column: float, y: int, model: str, **inputs: tuple[str, int]) -> Node:
+    return Node("KSampler", (column, y), {}, {"model": (model, 0), **inputs})
+
+
+GRAPHS: dict[str, dict[str, Node]] = {
+    "ELLALoad": {
+        "ella": Node("ELLALoad", (0, 0), CONNECTOR),
+        "both": condition(1, 0, ella=("ella", 0)),
+    },
+    "ELLALoadLLM": {
+        "llm": Node("ELLALoadLLM", (0, 0), LLM),
+        "positive": text(1, 0, FOX),
+        "negative": text(1, 230),
+    },
+    "ELLATextEncode": {
+        "llm": Node("ELLALoadLLM", (0, 0), LLM),
+        "positive": text(1, 0, FOX),
+        "negative": text(1, 230),
+        "both": condition(2, 0, positive=("positive", 0), negative=("negative", 0)),
+    },
+    "ELLATimestepConditioning": {
+        "checkpoint": Node("CheckpointLoaderSimple", (0, 0), CHECKPOINT),
+        "ella": Node("ELLALoad", (0, 150), CONNECTOR),
+        "llm": Node("ELLALoadLLM", (0, 260), LLM),
+        "positive": text(1, 150, FOX),
+        "negative": text(1, 380),
+        "both": condition(
+            2,
+            0,
+            model=("checkpoint", 0),
+            ella=("ella", 0),
+            positive=("positive", 0),
+            negative=("negative", 0),
+        ),
+        "sampler": sampler(3, 0, "both", positive=("both", 1), negative=("both", 2)),
+    },
+    "ELLAConditioning": {
+        "ella": Node("ELLALoad", (0, 0), CONNECTOR),
+        "llm": Node("ELLALoadLLM", (0, 110), LLM),
+        "scene": text(1, 0, "A fox and an owl look at each other in a winter forest."),
+        "negative": text(1, 230),
+        "left": text(1, 460, FOX),
+        "both": condition(2, 0, ella=("ella", 0), positive=("scene", 0), negative=("negative", 0)),
+        "more": one_more(2, 460, "left"),
+        "area": Node(
+            "ConditioningSetArea",
+            (3, 460),
+            {"width": 256, "height": 512},
+            {"conditioning": ("more", 0)},
+        ),
+        "joined": Node(
+            "ConditioningCombine",
+            (4, 200),
+            {},
+            {"conditioning_1": ("both", 1), "conditioning_2": ("area", 0)},
+        ),
+    },
+    "ELLAPatchModel": {
+        "checkpoint": Node("CheckpointLoaderSimple", (0, 0), CHECKPOINT),
+        "patched": Node("ELLAPatchModel", (1, 0), {}, {"model": ("checkpoint", 0)}),
+        "positive": Node("ELLAConditioning", (1, 90)),
+        "negative": Node("ELLAConditioning", (1, 240)),
+        "sampler": sampler(2, 0, "patched", positive=("positive", 0), negative=("negative", 0)),
+    },
+    "ELLABlendEmbeds": {
+        "llm": Node("ELLALoadLLM", (0, 0), LLM),
+        "a": text(1, 0, FOX),
+        "b": text(1, 230, OWL),
+        "blend": Node("ELLABlendEmbeds", (2, 0), {}, {"embeds_a": ("a", 0), "embeds_b": ("b", 0)}),
+        "both": condition(3, 0, positive=("blend", 0)),
+    },
+    "ELLADownloadModels": {
+        "download": Node("ELLADownloadModels", (0, 0)),
+        "report": Node("PreviewAny", (1, 0), {}, {"source": ("download", 0)}),
+    },
+}
+
+
+def official_ella(column: float, y: int) -> Node:
+    return Node("ELLALoader", (column, y), {"name": CONNECTOR["ella_name"]})
+
+
+def official_loaders() -> dict[str, Node]:
+    """The three loaders, on the left."""
+    return {
+        "checkpoint": Node("CheckpointLoaderSimple", (0, 0), CHECKPOINT),
+        "ella": official_ella(0, 150),
+        "llm": Node("T5TextEncoderLoader #ELLA", (0, 260), {"name": LLM["llm_name"]}),
+    }
+
+
+def t5_text(column: float, y: int, value: str = "") -> Node:
+    inputs = {"text_encoder": ("llm", 0)}
+    return Node("T5TextEncode #ELLA", (column, y), {"text": value}, inputs, 130)
+
+
+def clip_text(column: float, y: int, value: str = "") -> Node:
+    inputs = {"clip": ("checkpoint", 1)}
+    return Node("CLIPTextEncode", (column, y), {"text": value}, inputs, 110)
+
+
+def set_timesteps(column: float, y: int) -> Node:
+    inputs = {"model": ("checkpoint", 0), "ella": ("ella", 0)}
+    return Node("SetEllaTimesteps", (column, y), {"scheduler": "normal"}, inputs)
+
+
+def both_texts(column: float, y: int, value: str = "", clip: str = "") -> Node:
+    """An ELLA Text Encode that reads one text with the LLM and one with CLIP."""
+    inputs = {"ella": ("timesteps", 0), "text_encoder": ("llm", 0), "clip": ("checkpoint", 1)}
+    values = {"text": value, "text_clip": clip}
+    return Node("EllaTextEncode", (column, y), values, inputs, 220)
+
+
+def apply(column: float, y: int, positive: str, negative: str) -> Node:
+    inputs = {"model": ("checkpoint", 0), "ella": ("ella", 0)}
+    inputs |= {"positive": (positive, 0), "negative": (negative, 0)}
+    return Node("EllaApply", (column, y), {}, inputs)
+
+
+def joined(column: float, y: int, node_id: str, clip: str, embeds: str) -> Node:
+    return Node(node_id, (column, y), {}, {"cond": (clip, 0), "embeds": (embeds, 0)})
+
+
+# Of the official pack's nodes; a picture serves the pages of several.
+OFFICIAL_GRAPHS: dict[str, dict[str, Node]] = {
+    "official-apply": {
+        **official_loaders(),
+        "positive": t5_text(1, 150, FOX),
+        "negative": t5_text(1, 330),
+        "both": apply(2, 0, "positive", "negative"),
+        "sampler": sampler(3, 0, "both", positive=("both", 1), negative=("both", 2)),
+    },
+    "official-text-encode": {
+        **official_loaders(),
+        "timesteps": set_timesteps(1, 440),
+        "positive": both_texts(2, 60, FOX, "pixel art"),
+        "negative": both_texts(2, 330),
+        "sampler": sampler(3, 0, "checkpoint", positive=("positive", 0), negative=("negative", 0)),
+    },
+    "official-encode": {
+        **official_loaders(),
+        "timesteps": set_timesteps(1, 50),
+        "text": t5_text(1, 260, FOX),
+        "clip": clip_text(1, 440, "pixel art"),
+        "converted": Node("ConditionToEllaEmbeds", (2, 440), {}, {"cond": ("clip", 0)}),
+        "embeds": Node(
+            "EllaCombineEmbeds",
+            (3, 260),
+            {},
+            {"embeds": ("text", 0), "embeds_add": ("converted", 0)},
+        ),
+        "positive": Node(
+            "EllaEncode", (4, 50), {}, {"ella": ("timesteps", 0), "embeds": ("embeds", 0)}
+        ),
+    },
+    "official-clip": {
+        **official_loaders(),
+        "clip_positive": clip_text(1, 80, "pixel art"),
+        "positive": t5_text(1, 240, FOX),
+        "clip_negative": clip_text(1, 420),
+        "negative": t5_text(1, 580),
+        "joined_positive": joined(2, 220, "CombineClipEllaEmbeds", "clip_positive", "positive"),
+        "joined_negative": joined(2, 420, "ConcatConditionEllaEmbeds", "clip_negative", "negative"),
+        "both": apply(3, 0, "joined_positive", "joined_negative"),
+        # Beside the node that it feeds, or its link would run below the texts.
+        "ella": official_ella(2, 80),
+    },
+}
