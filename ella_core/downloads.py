@@ -72,7 +72,8 @@ class Download:
         """Ask the hub what belongs to a model, without downloading it.
 
         Raises:
-            EllaError: the hub is not reached, refuses, or has no such model.
+            HubUnreachedError: the hub is not reached.
+            EllaError: it refuses, or has no such model.
         """
         with explaining(source, root):
             remote = look_up(source)

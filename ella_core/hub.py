@@ -36,9 +36,14 @@ class Source:
     revision: str
     path: str
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return not PurePosixPath(self.path).suffix
+
     def command(self, root: Path) -> str:
         """What downloads it in a terminal into the folder `root`."""
-        what = self.path if PurePosixPath(self.path).suffix else f'--include "{self.path}/*"'
+        what = f'--include "{self.path}/*"' if self.is_folder else self.path
         return f'hf download {self.repo} {what} --local-dir "{root}"'
 
 
@@ -70,6 +75,18 @@ class RemoteFile:
     checksum: str
     repo: str
     commit: str
+
+
+class HubUnreachedError(EllaError):
+    """No answer came from the hub: no connection, a time-out, or it is not to be asked.
+
+    Attributes:
+        reason: why, without what the user can do about it.
+    """
+
+    def __init__(self, source: Source, root: Path, reason: str, remedy: str) -> None:
+        super().__init__(_message(source, root, f"{reason}. {remedy}"))
+        self.reason = reason
 
 
 def endpoint() -> str:
@@ -179,7 +196,8 @@ def explaining(source: Source, root: Path) -> Iterator[None]:
         root: where to.
 
     Raises:
-        EllaError: in place of what the hub's client and the system raise.
+        HubUnreachedError: no answer came.
+        EllaError: in place of what else the hub's client and the system raise.
     """
     from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -188,12 +206,27 @@ def explaining(source: Source, root: Path) -> Iterator[None]:
     except EllaError as error:
         raise EllaError(_message(source, root, str(error))) from error
     except OfflineModeIsEnabled as error:
-        offline = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Unset it and restart ComfyUI"
-        raise EllaError(_message(source, root, offline)) from error
+        reason = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
+        raise HubUnreachedError(source, root, reason, "Unset it and restart ComfyUI") from error
     except _client_errors() as error:
-        response = getattr(error, "response", None)
-        reason = _breakdown(error) if response is None else _refusal(source, response.status_code)
-        raise EllaError(_message(source, root, reason)) from error
+        raise _explained(error, source, root) from error
+
+
+def _explained(error: BaseException, source: Source, root: Path) -> EllaError:
+    response = getattr(error, "response", None)
+    if response is not None:
+        return EllaError(_message(source, root, _refusal(source, response.status_code)))
+    if isinstance(error, OSError) and error.filename is not None:
+        denied = f"{error.filename} can't be written ({error.strerror})"
+        return EllaError(_message(source, root, f"{denied}. Correct the folder's rights"))
+    words = str(error).partition("\n")[0] or type(error).__name__
+    return HubUnreachedError(
+        source,
+        root,
+        f"the connection to {endpoint()} failed ({words})",
+        "Check it and try again; where the hub can't be reached, set HF_ENDPOINT to a mirror and "
+        "restart ComfyUI",
+    )
 
 
 def _message(source: Source, root: Path, reason: str) -> str:
@@ -214,13 +247,3 @@ def _refusal(source: Source, status: int) -> str:
     if status == 404:
         return f"there is no {source.path} in {where} (HTTP 404). Check HF_ENDPOINT if you set it"
     return f"{where} answered with HTTP {status}. Try again later, or set HF_ENDPOINT to a mirror"
-
-
-def _breakdown(error: BaseException) -> str:
-    words = str(error).partition("\n")[0] or type(error).__name__
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename} can't be written ({error.strerror}). Correct the folder's rights"
-    return (
-        f"the connection to {endpoint()} failed ({words}). Check it and try again; where the hub "
-        f"can't be reached, set HF_ENDPOINT to a mirror and restart ComfyUI"
-    )

@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { t } from "./ella-texts.js"
 
 const DOWNLOAD = "ELLA.DownloadModels"
 const POLL = 1000 // milliseconds
@@ -25,9 +26,10 @@ function sizeText(bytes) {
 }
 
 function stateText({ size, missing }) {
-  if (missing === 0) return "already there"
+  if (missing === 0) return t("already there")
   if (missing === size) return sizeText(size)
-  return `${sizeText(size)}, ${sizeText(missing)} of them still to come`
+  const values = { size: sizeText(size), missing: sizeText(missing) }
+  return t("<size>, <missing> of them still to come", values)
 }
 
 class DownloadDialog {
@@ -42,17 +44,18 @@ class DownloadDialog {
       margin: "auto",
       padding: "1rem 1.5rem",
     })
-    this.root.setAttribute("aria-label", "Download ELLA models")
-    const title = element("h3", { margin: "0 0 0.5rem" }, { textContent: "Download ELLA models" })
+    const textContent = t("Download ELLA models")
+    this.root.setAttribute("aria-label", textContent)
+    const title = element("h3", { margin: "0 0 0.5rem" }, { textContent })
     this.text = element("p", { whiteSpace: "pre-wrap", overflowWrap: "anywhere" })
     this.text.setAttribute("role", "status")
     this.list = element("div")
     this.bar = element("progress", { width: "100%" }, { hidden: true, max: 1 })
     const buttons = element("div", { display: "flex", gap: "0.5rem", justifyContent: "end" })
-    this.start = this.button("Download", () => this.download())
-    this.again = this.button("Try again", () => this.begin())
-    this.stop = this.button("Stop", () => ask("/ella/downloads/stop", {}))
-    this.close = this.button("Close", () => this.root.close())
+    this.start = this.button(t("Download"), () => this.download())
+    this.again = this.button(t("Try again"), () => this.begin())
+    this.stop = this.button(t("Stop"), () => ask("/ella/downloads/stop", {}))
+    this.close = this.button(t("Close"), () => this.root.close())
     buttons.append(this.start, this.again, this.stop, this.close)
     this.root.append(title, this.list, this.text, this.bar, buttons)
     // ComfyUI has shortcuts on keys, and takes Escape for itself where it gets it.
@@ -65,9 +68,7 @@ class DownloadDialog {
 
   button(textContent, action) {
     const onclick = () => Promise.resolve(action()).catch((error) => this.fail(error))
-    const made = element("button", { padding: "0.4rem 1rem" }, { textContent, onclick })
-    made.hidden = textContent !== "Close"
-    return made
+    return element("button", { padding: "0.4rem 1rem" }, { textContent, onclick })
   }
 
   // What is to be seen besides the text. The focus stays inside, where the keys are caught.
@@ -94,7 +95,7 @@ class DownloadDialog {
     try {
       this.show({})
       if ((await ask("/ella/downloads/status")).running) return await this.follow()
-      this.text.textContent = "Asking the hub what there is ..."
+      this.text.textContent = t("Asking the hub what there is ...")
       this.offer(await ask("/ella/downloads"))
     } catch (error) {
       this.fail(error)
@@ -104,8 +105,8 @@ class DownloadDialog {
   offer(models) {
     const complete = models.every((model) => model.missing === 0)
     this.text.textContent = complete
-      ? "Everything is there."
-      : "Files that are there are left as they are. What comes is checked against its checksum."
+      ? t("Everything is there.")
+      : t("Files that are there are left as they are. What comes is checked against its checksum.")
     this.show({ models: models.map((model) => this.row(model)), start: !complete })
   }
 
@@ -114,9 +115,11 @@ class DownloadDialog {
     const there = model.missing === 0
     const properties = { type: "checkbox", checked: !there, disabled: there, value: model.name }
     const box = element("input", { marginRight: "0.5rem" }, properties)
-    const from = `from ${model.address}, commit ${model.commit.slice(0, 12)}`
-    label.append(box, element("b", {}, { textContent: `${model.label} (${stateText(model)})` }))
-    for (const textContent of [from, `to ${model.target}`]) {
+    const { address, target } = model
+    const from = t("from <address>, commit <commit>", { address, commit: model.commit.slice(0, 12) })
+    const title = t("<model> (<state>)", { model: model.label, state: stateText(model) })
+    label.append(box, element("b", {}, { textContent: title }))
+    for (const textContent of [from, t("to <target>", { target })]) {
       label.append(element("div", { marginLeft: "1.7rem", opacity: "0.8" }, { textContent }))
     }
     return label
@@ -136,9 +139,7 @@ class DownloadDialog {
     try {
       let status = await ask("/ella/downloads/status")
       while (status.running) {
-        const { text, done, total } = status
-        this.text.textContent = total ? `${text}: ${sizeText(done)} of ${sizeText(total)}` : text
-        if (total) this.bar.value = done / total
+        this.tell(status)
         await new Promise((resolve) => setTimeout(resolve, POLL))
         status = await ask("/ella/downloads/status")
       }
@@ -146,6 +147,12 @@ class DownloadDialog {
     } finally {
       this.following = false
     }
+  }
+
+  tell({ text, done, total }) {
+    const values = { text, done: sizeText(done), total: sizeText(total) }
+    this.text.textContent = total ? t("<text>: <done> of <total>", values) : text
+    if (total) this.bar.value = done / total
   }
 
   async finish({ text, failed }) {
@@ -163,8 +170,12 @@ class DownloadDialog {
 let dialog
 
 function openDialog() {
-  dialog ??= new DownloadDialog()
-  if (!dialog.root.open) return dialog.open()
+  if (dialog?.root.open) return
+  if (!dialog?.following) {
+    dialog?.root.remove()
+    dialog = new DownloadDialog() // a new one: the editor's language may have changed
+  }
+  return dialog.open()
 }
 
 app.registerExtension({

@@ -8,18 +8,15 @@
 // themselves, and what is set here is what they have.
 
 import { app } from "../../scripts/app.js"
-import { api } from "../../scripts/api.js"
+import { translations } from "./ella-texts.js"
 
 const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2))
-const [texts, official] = await Promise.all([
-  api.fetchApi("/i18n").then((response) => response.json()),
-  fetch(new URL("official-nodes.json", import.meta.url)).then((response) => response.json()),
-])
+const official = await (await fetch(new URL("official-nodes.json", import.meta.url))).json()
 
 function textsOf(nodeData) {
   if (nodeData?.python_module !== `custom_nodes.${PACK}`) return undefined
   const locale = app.extensionManager.setting.get("Comfy.Locale")
-  return texts[locale]?.nodeDefs?.[nodeData.name] ?? official[locale]?.[nodeData.name]
+  return translations[locale]?.nodeDefs?.[nodeData.name] ?? official[locale]?.[nodeData.name]
 }
 
 app.registerExtension({

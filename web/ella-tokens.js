@@ -2,14 +2,13 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { t } from "./ella-texts.js"
 
 const NODE = "ELLATextEncode"
 const TICK = 300 // ms; a prompt is counted once it has stayed the same for so long
 const RETRY = 5000 // ms; what went wrong may have been mended by then
 const HEIGHT = 30 // px, with MARGIN above and below
 const MARGIN = 4
-const LATER = "counted in the run"
-const AMONG_USES = "between uses of this subgraph"
 const REPORT = "$$node-text-preview" // ComfyUI's widget with the line that a node shows in a run
 
 const STYLE = `
@@ -52,9 +51,9 @@ class Counter {
     this.show("", { muted: true })
   }
 
-  show(line, { muted = false, over = false, share = 0 } = {}) {
+  show(line, { muted = false, over = false, share = 0, exact = false } = {}) {
     this.line.textContent = this.line.title = line
-    this.exact = /^[\d,]+ /.test(line) && !muted
+    this.exact = exact
     this.bar.firstChild.style.width = `${100 * share}%`
     this.element.className = `ella-tokens${muted ? " muted" : ""}${over ? " over" : ""}`
   }
@@ -91,16 +90,17 @@ class Counter {
     try {
       answer = await (await api.fetchApi("/ella/tokens", request)).json()
     } catch (error) {
-      answer = { error: `not counted: ${error.message}` }
+      answer = { error: t("not counted: <reason>", { reason: error.message }) }
     }
     if (key !== this.seen) return // the prompt has changed in the meantime
-    if (answer.pending) return this.show("counting …", { muted: true }) // the next tick asks again
+    if (answer.pending) return this.show(t("counting …"), { muted: true }) // the next tick asks again
     this.shown = key
     if (answer.error) {
       this.retry = Date.now() + RETRY
       this.show(answer.error, { muted: true })
     } else {
-      this.show(answer.line, { over: answer.over, share: Math.min(1, answer.tokens / answer.limit) })
+      const share = Math.min(1, answer.tokens / answer.limit)
+      this.show(lineOf(answer), { over: answer.over, share, exact: !answer.about })
     }
   }
 
@@ -111,22 +111,53 @@ class Counter {
   }
 }
 
+// An answer of the server in words.
+function lineOf({ tokens, limit, about, chunks, chunk_length, dropped, over, beyond, weighted }) {
+  const n = about ? t("about <n>", { n: tokens }) : tokens
+  const count = tokens === 1 ? t("<n> token", { n }) : t("<n> tokens", { n })
+  const parts = [count]
+  if (chunks > 1) {
+    const values = { n, chunks, length: chunk_length }
+    parts[0] = t("<n> tokens in <chunks> chunks of at most <length>", values)
+  } else if (dropped) {
+    const from = t("<n> cut off, from “<words>”", { n: dropped, words: beyond })
+    parts.push(beyond ? from : t("<n> cut off", { n: dropped }))
+  } else if (over) {
+    const before = t("the trained <limit> end before “<words>”", { limit, words: beyond })
+    parts.push(beyond ? before : t("the trained <limit> end", { limit }))
+  } else {
+    parts[0] = t("<n> of <limit> tokens", { n, limit })
+  }
+  if (weighted) parts.push(t("<n> weighted", { n: weighted }))
+  return parts.join(" · ")
+}
+
 // What is to be counted, or a hint why that is not known before the run.
 function ask(node) {
   const question = {}
   for (const name of ["text", "max_length", "long_prompt"]) {
-    const found = origins(node, inputOf(node, name))
+    const slot = inputOf(node, name)
+    const input = slot?.label || slot?.localized_name || name
+    const found = origins(node, slot)
     if (!found.every(({ widget }) => widget)) {
-      return { hint: `${name} comes from another node: ${LATER}` }
+      return { hint: t("<input> comes from another node: counted in the run", { input }) }
     }
     const values = new Set(found.map(({ widget }) => widget.value))
-    if (values.size > 1) return { hint: `${name} differs ${AMONG_USES}: ${LATER}` }
+    if (values.size > 1) {
+      return {
+        hint: t("<input> differs between uses of this subgraph: counted in the run", { input }),
+      }
+    }
     question[name] = [...values][0]
   }
   const names = new Set(origins(node, inputOf(node, "llm")).flatMap(llmNames))
-  if (!names.size) return { hint: "connect Load LLM (ELLA) to count tokens" }
-  if (names.has(undefined)) return { hint: `the LLM is chosen by another node: ${LATER}` }
-  if (names.size > 1) return { hint: `the LLM differs ${AMONG_USES}: ${LATER}` }
+  if (!names.size) return { hint: t("connect Load LLM (ELLA) to count tokens") }
+  if (names.has(undefined)) {
+    return { hint: t("the LLM is chosen by another node: counted in the run") }
+  }
+  if (names.size > 1) {
+    return { hint: t("the LLM differs between uses of this subgraph: counted in the run") }
+  }
   return { llm_name: [...names][0], ...question }
 }
 

@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { t } from "./ella-texts.js"
 
 const CLEAR = "ELLA.ClearCache"
 
@@ -11,11 +12,14 @@ async function clearCache() {
     const response = await api.fetchApi("/ella/cache/clear", { method: "POST" })
     if (!response.ok) throw new Error(`${response.status} ${response.statusText}`)
     const { entries, bytes } = await response.json()
-    const prompts = entries === 1 ? "1 encoded prompt" : `${entries} encoded prompts`
-    const detail = `Deleted ${prompts} and freed ${(bytes / 2 ** 20).toFixed(1)} MiB.`
+    const values = { n: entries, size: (bytes / 2 ** 20).toFixed(1) }
+    const detail =
+      entries === 1
+        ? t("Deleted <n> encoded prompt and freed <size> MiB.", values)
+        : t("Deleted <n> encoded prompts and freed <size> MiB.", values)
     toast.add({ severity: "success", summary: "ELLA", detail, life: 5000 })
   } catch (error) {
-    const detail = `The cache was not cleared: ${error.message}`
+    const detail = t("The cache was not cleared: <reason>", { reason: error.message })
     toast.add({ severity: "error", summary: "ELLA", detail })
   }
 }

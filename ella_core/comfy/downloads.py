@@ -3,7 +3,7 @@
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import folder_paths
 
 from ..downloads import Download
 from ..errors import EllaError
-from ..hub import SOURCES, endpoint
+from ..hub import SOURCES, HubUnreachedError, endpoint
 from .folders import CONNECTOR_FOLDER, LLM_FOLDERS, file_identity
 
 logger = logging.getLogger("ella")
@@ -72,7 +72,8 @@ class Downloads:
             on_progress: told the text and bytes of `Status`; what it raises ends the download.
 
         Returns:
-            What was done: the commit of each model, and a line for each file.
+            What was done: the commit of each model, and a line for each file. If the hub is not
+            reached and the model is there: that, why, and that it was not compared.
 
         Raises:
             EllaError: see `Download.of` and `Download.fetch`; or another download is running.
@@ -118,13 +119,7 @@ class Downloads:
         early = "The download was interrupted, or failed for the reason in ComfyUI's log."
         outcome = Status(text=f"{early} Download again to go on.", failed=True)
         try:
-            lines = []
-            for name in names:
-                download = _find(name)
-                lines.append(f"{download.source.repo}, commit {download.commit}:")
-                lines += download.fetch(report)
-            outcome = Status(text="\n".join(lines))
-            logger.info("%s", outcome.text)
+            outcome = Status(text="\n".join(_fetch(name, report) for name in names))
             return outcome.text
         except EllaError as error:
             outcome.text = str(error)
@@ -135,6 +130,26 @@ class Downloads:
         finally:
             self.status = outcome
             self._busy.release()
+
+
+def _fetch(name: str, report: Progress) -> str:
+    """Have a model at its place, compared with the hub's if it answers. Returns what was done."""
+    try:
+        download = _find(name)
+    except HubUnreachedError as error:
+        if not is_complete(name):
+            raise
+        address = f"{endpoint()}/{SOURCES[name].repo}"
+        done = (
+            f"{address}, not reached: {error.reason}\n"
+            f"{target(name)}: is there, and was not compared with the hub's checksums"
+        )
+        logger.warning("%s", done)
+        return done
+    lines = [f"{download.source.repo}, commit {download.commit}:", *download.fetch(report)]
+    done = "\n".join(lines)
+    logger.info("%s", done)
+    return done
 
 
 def describe() -> list[dict[str, Any]]:
@@ -166,13 +181,17 @@ def target(name: str) -> Path:
     return next((root / path for root in roots if (root / path).exists()), roots[0] / path)
 
 
-def identity(names: Iterable[str]) -> str | float:
+def is_complete(name: str) -> bool:
+    """Whether a model of `SOURCES` is there. A download puts a folder's config.json there last."""
+    path = target(name)
+    return (path / "config.json" if SOURCES[name].is_folder else path).is_file()
+
+
+def identity(names: Sequence[str]) -> str | float:
     """Which files there are of the models; while one is missing NaN, which equals nothing."""
-    paths = [target(name) for name in names]
-    complete = [path / "config.json" if path.is_dir() else path for path in paths]
-    if not all(path.exists() for path in complete):
+    if not all(map(is_complete, names)):
         return float("nan")  # a new one: ComfyUI takes math.nan for equal to itself
-    return "\n".join(map(file_identity, paths))
+    return "\n".join(file_identity(target(name)) for name in names)
 
 
 def _find(name: str) -> Download:

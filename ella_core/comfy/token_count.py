@@ -27,19 +27,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TokenCount:
-    """What the editor shows.
+    """What the editor puts into words.
 
     Attributes:
         tokens: number that a run would report.
+        about: whether a run may report another one, as the editor changes the text before.
         limit: number that the prompt may have before something is lost or new to the connector.
         over: whether it has more.
-        line: all that in words.
+        beyond: the first words of what is over; may be empty.
+        dropped: number of tokens that are cut off.
+        weighted: number of tokens with a weight of their own.
+        chunks: number of chunks in which the prompt is read.
+        chunk_length: number of tokens that a chunk may have; 0 if there is one.
     """
 
     tokens: int
+    about: bool
     limit: int
     over: bool
-    line: str
+    beyond: str
+    dropped: int
+    weighted: int
+    chunks: int
+    chunk_length: int
 
 
 class TokenCounter:
@@ -103,29 +113,27 @@ def count_tokens(
 ) -> TokenCount:
     """What the editor shows of a prompt; the arguments are those of `TextEncoder.encode`."""
     prompt = tokenizer.read(text, max_length, chunked)
-    about = "about " if _DYNAMIC.search(text) else ""
     limit = min(max_length or TRAINED_TOKENS, TRAINED_TOKENS)
+    beyond = ""
     over = bool(prompt.dropped) or (prompt.tokens > limit and prompt.chunks == 1)
-    count = f"{about}{prompt.tokens:,} token{'' if prompt.tokens == 1 else 's'}"
-    parts = [count]
-    if prompt.chunks > 1:
-        parts = [f"{count} in {prompt.chunks:,} chunks of at most {prompt.chunk_length}"]
-    elif prompt.dropped:
-        rest = _quote(tokenizer.beyond(text, max_length))
-        parts.append(f"{prompt.dropped:,} cut off{rest and f', from {rest}'}")
-    elif over:
-        rest = _quote(tokenizer.beyond(text, TRAINED_TOKENS))
-        parts.append(f"the trained {TRAINED_TOKENS} end{rest and f' before {rest}'}")
-    else:
-        parts = [f"{about}{prompt.tokens} of {limit} tokens"]
-    if prompt.weighted:
-        parts.append(f"{prompt.weighted:,} weighted")
-    return TokenCount(prompt.tokens, limit, over, " · ".join(parts))
+    if over:
+        beyond = _begin(tokenizer.beyond(text, max_length if prompt.dropped else limit))
+    return TokenCount(
+        tokens=prompt.tokens,
+        about=bool(_DYNAMIC.search(text)),
+        limit=limit,
+        over=over,
+        beyond=beyond,
+        dropped=prompt.dropped,
+        weighted=prompt.weighted,
+        chunks=prompt.chunks,
+        chunk_length=prompt.chunk_length,
+    )
 
 
-def _quote(text: str) -> str:
+def _begin(text: str) -> str:
     words = " ".join(text[: 4 * _QUOTED].split())
-    return f"“{words[:_QUOTED].rstrip()}{'…' if len(words) > _QUOTED else ''}”" if words else ""
+    return f"{words[:_QUOTED].rstrip()}{'…' if len(words) > _QUOTED else ''}"
 
 
 def _find(llm_name: str) -> tuple[Path, str]:

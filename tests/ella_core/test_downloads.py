@@ -1,9 +1,6 @@
 """Downloads from a hub on this machine, with the oldest and the installed huggingface_hub."""
 
 import hashlib
-import json
-import os
-import random
 import subprocess
 import sys
 import threading
@@ -11,84 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap import ROOT, old_transformers
+from bootstrap import ROOT
 from support.fetcher import Fetcher
 from support.hub import (
     CHUNK,
     COMMIT,
     CONNECTOR,
+    CONTENT,
     T5_FOLDER,
-    Hub,
+    TOKEN,
     break_off_once,
     ignore_ranges,
     part_of,
     stall_after,
-    status,
 )
 from support.wait import wait_until
 
-CONTENT = random.Random(0).randbytes(2 * CHUNK + 12345)
 BROKEN_AT = CHUNK + CHUNK // 2  # one chunk of it is written
-TOKEN = "hf_of_the_tests"
-BY_HAND = f"hf download QQGYLab/ELLA {CONNECTOR} --local-dir"
-FILES = {
-    CONNECTOR: CONTENT,
-    f"{T5_FOLDER}/config.json": b'{"model_type": "t5"}',
-    f"{T5_FOLDER}/model.safetensors": b"weights of the LLM",
-    f"{T5_FOLDER}/spiece.model": b"",
-    f"{T5_FOLDER}/pytorch_model.bin": b"pickled code",
-    f"{T5_FOLDER}/../up.json": b"{}",
-    f"{T5_FOLDER}/deeper/config.json": b"{}",
-    "README.md": b"# ELLA",
-}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with Hub(FILES) as server:
-        yield server
-
-
-@pytest.fixture
-def hub(server):
-    server.heal(FILES)
-    return server
-
-
-@pytest.fixture(scope="module", params=["oldest", "installed"])
-def environment(request, server, tmp_path_factory):
-    return {
-        **os.environ,
-        "PYTHONPATH": str(old_transformers()) if request.param == "oldest" else "",
-        "HF_ENDPOINT": server.address,
-        "HF_TOKEN": TOKEN,
-        "HF_HOME": str(tmp_path_factory.mktemp("home")),  # no login of the developer's
-        "NO_PROXY": "*",
-        "HF_HUB_ENABLE_HF_TRANSFER": "1",  # without hf_transfer, as in many a container
-    }
-
-
-@pytest.fixture(scope="module")
-def fetcher(environment, tmp_path_factory):
-    with Fetcher(None, environment) as fetcher:
-        yield fetcher
-
-
-@pytest.fixture
-def fetch(hub, fetcher, tmp_path):
-    fetcher.folder = tmp_path
-    return fetcher
-
-
-@pytest.fixture
-def fetch_with(hub, environment, tmp_path):
-    """Further environment variables -> what comes of fetching the connector."""
-
-    def run(**variables):
-        with Fetcher(tmp_path, {**environment, **variables}) as fetcher:
-            return fetcher()
-
-    return run
 
 
 def test_the_oldest_is_the_oldest(environment, request):
@@ -234,60 +170,6 @@ def test_a_file_larger_than_the_disk_is_not_begun(hub, fetch, tmp_path):
     assert "1e+08 GB are to be downloaded" in error
     assert hub.ranges(CONNECTOR) == []
     assert list(tmp_path.glob("*.part")) == []
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [(401, "set HF_TOKEN"), (403, "set HF_TOKEN"), (404, "Check HF_ENDPOINT"), (410, "later")],
-)
-@pytest.mark.parametrize("where", ["api", "file"])
-def test_a_refusal_says_what_to_do(hub, fetch, code, words, where):
-    if where == "api":
-        hub.status = code
-    else:
-        hub.fault = status(code)
-    error = fetch()["error"]
-    assert f"HTTP {code}" in error
-    assert words in error
-    assert BY_HAND in error
-
-
-def test_a_hub_that_is_down(hub, fetch):
-    hub.status = 500
-    assert "HTTP 500" in fetch()["error"]
-
-
-def test_a_hub_that_is_not_there(fetch_with):
-    error = fetch_with(HF_ENDPOINT="http://127.0.0.1:9")["error"]
-    assert "the connection to http://127.0.0.1:9 failed" in error
-    assert "set HF_ENDPOINT to a mirror" in error
-    assert BY_HAND in error
-
-
-def test_a_name_that_does_not_resolve(fetch_with):
-    error = fetch_with(HF_ENDPOINT="http://hub.invalid")["error"]
-    assert "the connection to http://hub.invalid failed" in error
-
-
-def test_offline_by_the_users_own_wish(hub, fetch_with):
-    assert "HF_HUB_OFFLINE" in fetch_with(HF_HUB_OFFLINE="1")["error"]
-    assert hub.requests == []
-
-
-def test_another_service_at_the_hubs_address(hub, fetch):
-    hub.api = b"<html>Please log in to the hotel's network</html>"
-    assert "does not answer like the Hugging Face hub" in fetch()["error"]
-
-
-def test_a_mirror_without_checksums(hub, fetch):
-    bare = {"id": "a/b", "sha": COMMIT, "siblings": [{"rfilename": CONNECTOR}]}
-    hub.api = json.dumps(bare).encode()
-    assert "gives no checksum for" in fetch()["error"]
-
-
-def test_a_repository_without_the_file(hub, fetch):
-    del hub.files[CONNECTOR]
-    assert f"holds no {CONNECTOR}" in fetch()["error"]
 
 
 def test_a_folder_that_can_not_be_made(fetch, tmp_path):

@@ -68,8 +68,8 @@ def test_as_many_as_transformers_counts(host, llm, text):
     expected = len(tokenizer(text.replace("\ud83d", "\ufffd")).input_ids)
     found = count(host, text, name)
     assert (found["tokens"], found["limit"], found["over"]) == (expected, 128, False)
-    if expected > 1:
-        assert found["line"] == f"{expected} of 128 tokens"
+    assert not any(found[name] for name in ("about", "beyond", "dropped", "weighted"))
+    assert (found["chunks"], found["chunk_length"]) == (1, 0)
 
 
 def test_markup_is_not_counted(host, llm):
@@ -77,7 +77,8 @@ def test_markup_is_not_counted(host, llm):
     expected = len(tokenizer("a red (old) cat").input_ids)
     found = count(host, r"a (red:1.3) \(old\) cat", name)
     assert found["tokens"] == expected
-    assert " weighted" in found["line"]
+    red = tokenizer("a red", add_special_tokens=False).input_ids
+    assert found["weighted"] == len(red) - len(tokenizer("a", add_special_tokens=False).input_ids)
 
 
 def test_where_the_trained_tokens_end(host, llm):
@@ -93,7 +94,8 @@ def test_where_the_trained_tokens_end(host, llm):
     # What is left when the first 128 tokens, special ones included, are taken away.
     spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
     rest = text[spans[128 - len(tokenizer("").input_ids)][0] :].strip()
-    quoted = found["line"].partition("the trained 128 end before “")[2].rstrip("…”")
+    assert found["dropped"] == 0
+    quoted = found["beyond"].removesuffix("…")
     assert 20 < len(quoted) <= 32
     assert rest.startswith(quoted)
 
@@ -105,10 +107,12 @@ def test_what_max_length_cuts_off(host, llm):
     spans = tokenizer(CAT, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
     found = count(host, CAT, name, max_length=12)
     assert (found["tokens"], found["limit"], found["over"]) == (12, 12, True)
-    assert found["line"].startswith(f"12 tokens · {dropped} cut off, from “")
+    assert found["dropped"] == dropped
     rest = CAT[spans[12 - special][0] :].strip()
-    assert rest.startswith(found["line"].partition("“")[2].rstrip("…”"))
-    assert count(host, "a cat", name, max_length=12)["line"].endswith("of 12 tokens")
+    assert found["beyond"]
+    assert rest.startswith(found["beyond"].removesuffix("…"))
+    short = count(host, "a cat", name, max_length=12)
+    assert (short["limit"], short["over"], short["dropped"]) == (12, False, 0)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +132,13 @@ def test_the_run_reports_the_same_number(host, text, inputs):
     assert shown.startswith(f"{found['tokens']} tokens")
     if inputs.get("long_prompt") == "chunk":
         assert not found["over"]
-        assert found["line"] == shown.partition(";")[0]  # chunks and their length
+        chunks = f"in {found['chunks']} chunks of at most {found['chunk_length']}"
+        assert shown.partition(";")[0] == f"{found['tokens']} tokens {chunks}"
 
 
 @pytest.mark.parametrize("text", ["a {red|green} cat", "a cat // not yet", "a /* red */ cat"])
 def test_what_the_editor_changes_is_counted_about(host, text):
-    assert count(host, text)["line"].startswith("about ")
+    assert count(host, text)["about"]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,7 @@ def test_a_gguf_file_is_opened_elsewhere(host):
     assert count(host, CAT)["tokens"] == host.reference(CAT).tokens  # does not wait for it
     unpack_smollm2(CACHE / NAME)
     expected = len(AutoTokenizer.from_pretrained(CACHE / NAME)(CAT).input_ids)
-    assert count(host, CAT, "smol.gguf")["line"] == f"{expected} of 128 tokens"
+    assert count(host, CAT, "smol.gguf")["tokens"] == expected
 
 
 def test_a_damaged_gguf_file(host):

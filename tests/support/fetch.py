@@ -1,7 +1,7 @@
 """Downloads in a process of its own: huggingface_hub reads its environment once, when imported.
 
 Each line of its input is the JSON of a model's name and a folder; each line of its output the JSON
-of what was done or went wrong.
+of what was done or went wrong. An argument is the number of seconds to wait for the hub's answer.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from ella_core import hub
 from ella_core.downloads import Download
 from ella_core.errors import EllaError
 from ella_core.hub import SOURCES
@@ -20,9 +21,12 @@ def fetch(name, root):
     try:
         lines = Download.of(SOURCES[name], Path(root)).fetch(lambda *step: steps.append(step))
     except EllaError as error:
-        return {"error": str(error), "steps": steps}
+        unreached = error.reason if isinstance(error, hub.HubUnreachedError) else None
+        return {"error": str(error), "unreached": unreached, "steps": steps}
     return {"lines": lines, "steps": steps}
 
 
+if sys.argv[1:]:
+    hub._TIMEOUT = float(sys.argv[1])
 for line in sys.stdin:
     print(json.dumps(fetch(*json.loads(line))), flush=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,21 @@ REPO = "QQGYLab/ELLA"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 T5_FOLDER = "models--google--flan-t5-xl--text_encoder"
+TOKEN = "hf_of_the_tests"
 CHUNK = 10 * 2**20  # what huggingface_hub reads and writes at once
+
+# A repository for downloads alone: what belongs to the models, and what must not come with them.
+CONTENT = random.Random(0).randbytes(2 * CHUNK + 12345)
+FILES = {
+    CONNECTOR: CONTENT,
+    f"{T5_FOLDER}/config.json": b'{"model_type": "t5"}',
+    f"{T5_FOLDER}/model.safetensors": b"weights of the LLM",
+    f"{T5_FOLDER}/spiece.model": b"",
+    f"{T5_FOLDER}/pytorch_model.bin": b"pickled code",
+    f"{T5_FOLDER}/../up.json": b"{}",
+    f"{T5_FOLDER}/deeper/config.json": b"{}",
+    "README.md": b"# ELLA",
+}
 
 
 @dataclass
@@ -81,7 +96,7 @@ class Hub:
         """What makes a ComfyUI use it, with the folder for huggingface_hub's own files."""
         return {
             "HF_ENDPOINT": self.address,
-            "HF_TOKEN": "hf_of_the_tests",
+            "HF_TOKEN": TOKEN,
             "HF_HOME": str(home),
             "NO_PROXY": "*",
         }
