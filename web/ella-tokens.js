@@ -40,6 +40,7 @@ class Counter {
     this.exact = false // whether the line has a number that the run can only repeat
     this.retry = Infinity // when to ask the same again
     this.busy = false
+    this.height = undefined // of the node while no run has said anything on it
     this.widget = node.addDOMWidget("ella_tokens", "ella_tokens", this.element, {
       serialize: false, // not sent with the prompt
       margin: MARGIN,
@@ -68,6 +69,7 @@ class Counter {
 
   tick() {
     this.stayLast()
+    if (!this.report()) this.height = this.node.size[1]
     const question = ask(this.node)
     const key = JSON.stringify(question)
     const settled = key === this.seen
@@ -104,10 +106,18 @@ class Counter {
     }
   }
 
-  // Takes away what a run has just said on the node, if the line below says the same.
+  report() {
+    return this.node.widgets.find((widget) => widget.name === REPORT)
+  }
+
+  // Takes away what a run has just said on the node, if the line below says the same, and the
+  // height that the node grew by for it.
   dropReport() {
-    const report = this.node.widgets.find((widget) => widget.name === REPORT)
-    if (this.exact && /^[\d,]+ tokens?$/.test(report?.value)) this.node.removeWidget(report)
+    const report = this.report()
+    if (!this.exact || !/^[\d,]+ tokens?$/.test(report?.value)) return
+    this.node.removeWidget(report)
+    const [width, height] = this.node.size
+    this.node.setSize([width, Math.min(height, this.height ?? height)])
   }
 }
 
