@@ -95,7 +95,8 @@ class Counter {
       answer = { error: t("not counted: <reason>", { reason: error.message }) }
     }
     if (key !== this.seen) return // the prompt has changed in the meantime
-    if (answer.pending) return this.show(t("counting …"), { muted: true }) // the next tick asks again
+    // The next tick asks again.
+    if (answer.pending) return this.show(t("counting …"), { muted: true })
     this.shown = key
     if (answer.error) {
       this.retry = Date.now() + RETRY
