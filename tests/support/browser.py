@@ -126,8 +126,15 @@ class Editor:
         """Choose an item of a submenu of ComfyUI's menu, with the mouse."""
         self.page.locator(".comfy-menu-button-wrapper").click()
         entries = self.page.locator(".comfy-command-menu")
-        entries.get_by_text(menu, exact=True).hover()
-        entries.get_by_text(item, exact=True).click()
+        entry = entries.get_by_text(item, exact=True)
+        # A submenu opens when the mouse comes in, but not while the menu is still being drawn.
+        for _ in range(10):
+            entries.get_by_text(menu, exact=True).hover()
+            self.page.wait_for_timeout(500)
+            if entry.is_visible():
+                break
+            self.page.mouse.move(3, 3)
+        entry.click()
 
     def browse_templates(self, source: str) -> None:
         """Open the template browser on the templates of one node pack."""
