@@ -217,7 +217,7 @@ def _explained(error: BaseException, source: Source, root: Path) -> EllaError:
     if response is not None:
         return EllaError(_message(source, root, _refusal(source, response.status_code)))
     if isinstance(error, OSError) and error.filename is not None:
-        denied = f"{error.filename} can't be written ({error.strerror})"
+        denied = f"{error.filename} can't be read or written ({error.strerror})"
         return EllaError(_message(source, root, f"{denied}. Correct the folder's rights"))
     words = str(error).partition("\n")[0] or type(error).__name__
     return HubUnreachedError(

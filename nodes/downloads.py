@@ -40,7 +40,8 @@ class ELLADownloadModels(io.ComfyNode):
             outputs=[
                 io.String.Output(
                     display_name="report",
-                    tooltip="The commit, and what was done with each file.",
+                    tooltip="The commit, and what was done with each file, or why the hub was "
+                    "not reached.",
                 )
             ],
             is_output_node=True,

@@ -16,6 +16,9 @@ from bootstrap import ROOT, reexec_in_environment
 from help_graphs import COLUMN, GRAPHS, LLM, OFFICIAL_GRAPHS, WIDE_COLUMN
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from comfyui import Server
     from support.browser import Editor
 
 PICTURES = ROOT / "web/docs/images"
@@ -42,8 +45,8 @@ _BUILD = """({ graph, column, margin }) => {
 }"""
 
 
-def draw(editor: "Editor", name: str) -> Path:
-    """Draw a picture and return its file."""
+def draw(editor: "Editor", name: str, folder: Path) -> Path:
+    """Draw a picture into a folder and return its file."""
     from PIL import Image
 
     editor.clear()
@@ -63,7 +66,7 @@ def draw(editor: "Editor", name: str) -> Path:
         "height": height + 2 * border,
     }
     picture = Image.open(io.BytesIO(editor.page.screenshot(clip=clip)))
-    path = PICTURES / f"{name}.png"
+    path = folder / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.convert("RGB").quantize(64).save(path, optimize=True)
     return path
@@ -74,8 +77,7 @@ def main() -> int:
     reexec_in_environment()
     sys.path.insert(0, str(ROOT / "tests"))
     from comfyui import Server
-    from support.browser import HOW_TO_GET_ONE, Chromium, Editor
-    from support.models import write_t5
+    from support.browser import HOW_TO_GET_ONE, Chromium
 
     with (
         tempfile.TemporaryDirectory() as base,
@@ -85,14 +87,22 @@ def main() -> int:
         if browser is None:
             print(HOW_TO_GET_ONE)
             return 1
-        # A small LLM with T5's real tokenizer, under the released one's name.
-        write_t5(Path(base) / "models/text_encoders" / LLM["llm_name"])
-        badges = ("NodeSourceBadgeMode", "NodeLifeCycleBadgeMode")
-        server.post("/settings", {f"Comfy.NodeBadge.{badge}": "None" for badge in badges})
-        editor = Editor(browser, server, width=1850, height=1000)
+        editor = open_editor(browser, server)
         for name in sys.argv[1:] or [*GRAPHS, *OFFICIAL_GRAPHS]:
-            print(draw(editor, name))
+            print(draw(editor, name, PICTURES))
     return 0
+
+
+def open_editor(browser: "Browser", server: "Server") -> "Editor":
+    """The editor of a server of one's own, as the pictures show it."""
+    from support.browser import Editor
+    from support.models import write_t5
+
+    # A small LLM with T5's real tokenizer, under the released one's name.
+    write_t5(server.base / "models/text_encoders" / LLM["llm_name"])
+    badges = ("NodeSourceBadgeMode", "NodeLifeCycleBadgeMode")
+    server.post("/settings", {f"Comfy.NodeBadge.{badge}": "None" for badge in badges})
+    return Editor(browser, server, width=1850, height=1000)
 
 
 if __name__ == "__main__":

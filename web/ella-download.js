@@ -88,18 +88,28 @@ class DownloadDialog {
 
   async open() {
     this.root.showModal()
-    if (!this.following) await this.begin()
+    if (!this.busy) await this.begin()
   }
 
-  async begin() {
+  // Until it is done, opening the dialog again shows this one.
+  async working(task) {
+    this.busy = true
     try {
-      this.show({})
-      if ((await ask("/ella/downloads/status")).running) return await this.follow()
-      this.text.textContent = t("Asking the hub what there is ...")
-      this.offer(await ask("/ella/downloads"))
+      await task()
     } catch (error) {
       this.fail(error)
+    } finally {
+      this.busy = false
     }
+  }
+
+  begin() {
+    return this.working(async () => {
+      this.show({})
+      if ((await ask("/ella/downloads/status")).running) return this.follow()
+      this.text.textContent = t("Asking the hub what there is ...")
+      this.offer(await ask("/ella/downloads"))
+    })
   }
 
   offer(models) {
@@ -128,25 +138,22 @@ class DownloadDialog {
   async download() {
     const models = [...this.list.querySelectorAll("input:checked")].map((box) => box.value)
     if (models.length === 0) return
-    await ask("/ella/downloads", { models })
-    await this.follow()
+    await this.working(async () => {
+      await ask("/ella/downloads", { models })
+      await this.follow()
+    })
   }
 
   // Also of a download that a node or another window has begun, and while the dialog is closed.
   async follow() {
-    this.following = true
     this.show({ progress: true })
-    try {
-      let status = await ask("/ella/downloads/status")
-      while (status.running) {
-        this.tell(status)
-        await new Promise((resolve) => setTimeout(resolve, POLL))
-        status = await ask("/ella/downloads/status")
-      }
-      await this.finish(status)
-    } finally {
-      this.following = false
+    let status = await ask("/ella/downloads/status")
+    while (status.running) {
+      this.tell(status)
+      await new Promise((resolve) => setTimeout(resolve, POLL))
+      status = await ask("/ella/downloads/status")
     }
+    await this.finish(status)
   }
 
   tell({ text, done, total }) {
@@ -171,7 +178,7 @@ let dialog
 
 function openDialog() {
   if (dialog?.root.open) return
-  if (!dialog?.following) {
+  if (!dialog?.busy) {
     dialog?.root.remove()
     dialog = new DownloadDialog() // a new one: the editor's language may have changed
   }

@@ -37,10 +37,11 @@ class Counter {
     this.bar.appendChild(document.createElement("span"))
     this.seen = undefined // what there was to count at the last tick, as JSON
     this.shown = undefined // what the line is about, as JSON
-    this.exact = false // whether the line has a number that the run can only repeat
+    this.exact = undefined // the number on the line, if the run can only repeat it
     this.retry = Infinity // when to ask the same again
     this.busy = false
-    this.height = undefined // of the node while no run has said anything on it
+    this.height = undefined // of the node, before a run said anything on it
+    this.grown = 0 // by how much it has grown for that
     this.widget = node.addDOMWidget("ella_tokens", "ella_tokens", this.element, {
       serialize: false, // not sent with the prompt
       margin: MARGIN,
@@ -52,7 +53,7 @@ class Counter {
     this.show("", { muted: true })
   }
 
-  show(line, { muted = false, over = false, share = 0, exact = false } = {}) {
+  show(line, { muted = false, over = false, share = 0, exact } = {}) {
     this.line.textContent = this.line.title = line
     this.exact = exact
     this.bar.firstChild.style.width = `${100 * share}%`
@@ -69,6 +70,7 @@ class Counter {
 
   tick() {
     this.stayLast()
+    this.dropReport()
     if (!this.report()) this.height = this.node.size[1]
     const question = ask(this.node)
     const key = JSON.stringify(question)
@@ -103,7 +105,7 @@ class Counter {
       this.show(answer.error, { muted: true })
     } else {
       const share = Math.min(1, answer.tokens / answer.limit)
-      this.show(lineOf(answer), { over: answer.over, share, exact: !answer.about })
+      this.show(lineOf(answer), { over: answer.over, share, exact: answer.about ? undefined : answer.tokens })
     }
   }
 
@@ -111,14 +113,20 @@ class Counter {
     return this.node.widgets.find((widget) => widget.name === REPORT)
   }
 
-  // Takes away what a run has just said on the node, if the line below says the same, and the
-  // height that the node grew by for it.
+  // ComfyUI makes room for a line that the run says on the node, and does not take it back.
+  noteGrowth() {
+    if (this.grown || !this.report()) return
+    this.grown = Math.max(0, this.node.size[1] - (this.height ?? this.node.size[1]))
+  }
+
+  // Takes away what a run has said on the node, with its room, if the line below says the same.
   dropReport() {
     const report = this.report()
-    if (!this.exact || !/^[\d,]+ tokens?$/.test(report?.value)) return
+    const said = /^([\d,]+) tokens?$/.exec(report?.value)
+    if (!said || Number(said[1].replaceAll(",", "")) !== this.exact) return
     this.node.removeWidget(report)
-    const [width, height] = this.node.size
-    this.node.setSize([width, Math.min(height, this.height ?? height)])
+    this.node.setSize([this.node.size[0], this.node.size[1] - this.grown])
+    this.grown = 0
   }
 }
 
@@ -229,7 +237,12 @@ app.registerExtension({
     setInterval(() => onCanvas().forEach((counter) => counter.tick()), TICK)
     api.addEventListener("progress_text", () => {
       // After ComfyUI's own listener, before anything is drawn.
-      queueMicrotask(() => onCanvas().forEach((counter) => counter.dropReport()))
+      queueMicrotask(() =>
+        onCanvas().forEach((counter) => {
+          counter.noteGrowth()
+          counter.dropReport()
+        }),
+      )
     })
   },
   nodeCreated(node) {

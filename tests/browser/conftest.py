@@ -33,6 +33,15 @@ def editor(open_editor):
     assert not open_editor.errors, open_editor.errors
 
 
+@pytest.fixture(params=["canvas", "vue"])
+def renderer(request, editor):
+    """ComfyUI's two ways of drawing nodes."""
+    editor.set_settings({"Comfy.VueNodes.Enabled": request.param == "vue"})
+    yield request.param
+    editor.clear()
+    editor.set_settings({"Comfy.VueNodes.Enabled": False})
+
+
 def pytest_terminal_summary(terminalreporter):
     skipped = terminalreporter.stats.get("skipped", [])
     left_out = {report.nodeid for report in skipped if f": {LEFT_OUT}: " in str(report.longrepr)}

@@ -1,4 +1,4 @@
-"""The README's pictures are those that the editor shows."""
+"""The pictures of the README and of the help pages are those that the editor shows."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,9 @@ from PIL import Image
 
 from bootstrap import ROOT
 from comfyui import Server
+from help_graphs import GRAPHS, OFFICIAL_GRAPHS
+from help_pictures import PICTURES as HELP_IMAGES
+from help_pictures import draw, open_editor
 from pictures import IMAGES, assemble, draw_readme
 
 PICTURES = ("four-nodes.jpg", "templates.jpg", "help.jpg", "error.jpg")
@@ -33,6 +36,19 @@ def test_is_as_the_editor_shows_it(drawn, name):
     assert np.abs(small(found) - small(expected)).mean() < TOLERANCE
     others = [IMAGES / other for other in PICTURES if other != name]
     assert all(np.abs(small(found) - small(other)).mean() > TOLERANCE for other in others)
+
+
+@pytest.fixture(scope="module")
+def help_editor(browser, tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("help"), ["--cpu"]) as server:
+        yield open_editor(browser, server)
+
+
+@pytest.mark.parametrize("name", [*GRAPHS, *OFFICIAL_GRAPHS])
+def test_help_is_as_the_editor_shows_it(help_editor, name, tmp_path):
+    found, expected = draw(help_editor, name, tmp_path), HELP_IMAGES / f"{name}.png"
+    assert Image.open(found).size == Image.open(expected).size
+    assert np.abs(small(found) - small(expected)).mean() < 1
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -110,7 +110,7 @@ TEXTS = f"""async () => {{
 }}"""
 
 
-def test_the_language_can_be_changed_while_the_editor_is_open(editor, server):
+def test_the_language_can_be_changed_while_the_editor_is_open(editor):
     expected = {
         "zh": ["关闭", "1,234 个 token", "<n> 个 token"],
         "ja": ["閉じる", "1,234 トークン", "<n> トークン"],
@@ -124,7 +124,7 @@ def test_the_language_can_be_changed_while_the_editor_is_open(editor, server):
             button = editor.page.locator("dialog").get_by_role("button", name=texts[0], exact=True)
             button.click()
     finally:
-        server.post("/settings", {"Comfy.Locale": "zh"})
+        editor.set_settings({"Comfy.Locale": "zh"})
 
 
 def test_english_where_the_server_has_no_translations(browser, server):

@@ -1,21 +1,13 @@
 """The token count under a prompt, in ComfyUI's own editor."""
 
-import json
-
 import pytest
-from transformers import AutoTokenizer
 
-from bootstrap import ROOT
 from support.browser import Editor
 from support.host import T5
 from support.models import write_t5
-from workflow import set_widgets
+from support.prompts import LINE, LLAMA, prompt_node, report, small_workflow, tokens
 
-WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
-LLAMA = "llama-96"
-SMALL = {"ckpt_name": "sd15.safetensors", "ella_name": "tsc.safetensors", "llm_name": T5}
 TEXT = "A (red:1.3) cat sits on a blue chair, and it does not look at us."
-REPORT = "$$node-text-preview"  # what ComfyUI calls the line that a node shows in a run
 
 BUILD = """() => {
   const add = (type) => {
@@ -30,13 +22,6 @@ BUILD = """() => {
   reroute.connect(0, rerouted, 0)
   window.built = { llm, linked, rerouted, alone }
 }"""
-LINE = """node => node.widgets.find((widget) => widget.name === "ella_tokens").element"""
-
-
-def small_workflow():
-    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
-    set_widgets(workflow, **SMALL, width=64, height=64, steps=1)
-    return workflow
 
 
 def wait_for(editor, node, line):
@@ -48,31 +33,6 @@ def wait_for(editor, node, line):
         }}""",
         arg=line,
     )
-
-
-def tokens(host, llm, text):
-    folder = host.models / ("LLM" if llm == LLAMA else "text_encoders") / llm
-    return len(AutoTokenizer.from_pretrained(folder)(text).input_ids)
-
-
-def prompt_node(workflow):
-    return next(
-        n for n in workflow["nodes"] if n["type"] == "ELLATextEncode" and n["widgets_values"][0]
-    )
-
-
-@pytest.fixture(params=["canvas", "vue"])
-def renderer(request, editor):
-    """ComfyUI's two ways of drawing nodes."""
-    editor.set_settings({"Comfy.VueNodes.Enabled": request.param == "vue"})
-    yield request.param
-    editor.clear()
-    editor.set_settings({"Comfy.VueNodes.Enabled": False})
-
-
-def report(editor, node):
-    """What the node says of the run, or None."""
-    return editor.page.evaluate(f"{node}.widgets.find(w => w.name === '{REPORT}')?.value")
 
 
 def test_counts_while_one_types_what_the_run_reports(editor, host, renderer):
@@ -97,28 +57,6 @@ def test_counts_while_one_types_what_the_run_reports(editor, host, renderer):
     textarea.fill(f"{TEXT} " * 20)
     editor.page.wait_for_function(f"({LINE})({node}).classList.contains('over')")
     assert "the trained 128 end before “" in editor.page.evaluate(f"({LINE})({node}).innerText")
-
-
-def test_the_run_does_not_repeat_the_count(editor, host, renderer):
-    workflow = small_workflow()
-    editor.load(workflow)
-    node = f"app.graph.getNodeById({prompt_node(workflow)['id']})"
-    for text, exact, said in (
-        (f"A red cat, {renderer}.", True, None),
-        (f"A (red:1.2) cat, {renderer}.", True, "; 1 of them weighted"),
-        (f"A {{red|red}} cat, {renderer}.", False, ""),
-    ):
-        editor.page.evaluate(f"text => {{ {node}.widgets[0].value = text }}", text)
-        n = tokens(host, T5, f"A red cat, {renderer}.")
-        editor.page.wait_for_function(
-            f"""start => {{
-              const element = ({LINE})({node})
-              return element.innerText.startsWith(start) && !element.matches(".stale, .muted")
-            }}""",
-            arg=f"{n} of 128" if exact else "about ",
-        )
-        assert editor.run().error is None
-        assert report(editor, node) == (None if said is None else f"{n} tokens{said}")
 
 
 def test_follows_the_llm_and_its_settings(editor, host):
@@ -154,7 +92,7 @@ def test_asks_again_after_an_error(editor, host):
     editor.page.wait_for_timeout(3000)
     assert len(asked) == before
     write_t5(host.models / "LLM/comes later")
-    expected = len(AutoTokenizer.from_pretrained(host.models / "LLM/comes later")("A red cat.")[0])
+    expected = tokens(host, "comes later", "A red cat.")
     wait_for(editor, "built.linked", f"{expected} of 128 tokens")
     editor.errors.clear()  # the browser itself notes every answer that is an error
 

@@ -203,10 +203,10 @@ class Editor:
         return Run(followed["outputs"], error)
 
     def wait_for_token_counts(self) -> None:
-        """Return when every prompt shows its number of tokens, or that only the run can tell."""
+        """Return when every prompt shows its number of tokens, or that the run will."""
         self.page.wait_for_function(
             """[...document.querySelectorAll(".ella-tokens p")]
-              .every(line => / tokens?$| counted in the run$/.test(line.textContent))"""
+              .every(line => / tokens?$| weighted$| counted in the run$/.test(line.textContent))"""
         )
         self.page.wait_for_timeout(500)  # the bar below moves to its place
 

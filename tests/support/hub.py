@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,10 +76,11 @@ class Hub:
         """Nobody listens at the address."""
         port = self.port
         self.__exit__()
-        try:
+        with socket.socket() as kept:  # bound but not listening: no other program gets the port
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kept.bind(("127.0.0.1", port))
             yield
-        finally:
-            self._serve(port)
+        self._serve(port)
 
     @property
     def port(self) -> int:

@@ -93,6 +93,7 @@ def test_explains_itself(path):
     text = note["widgets_values"][0]
     assert text.startswith("## ")
     assert "**Files" in text
+    assert "*ELLA > Download ELLA models ...*" in text
     assert all(group["title"] and group["color"] for group in workflow["groups"])
 
 

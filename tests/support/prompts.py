@@ -1,0 +1,39 @@
+"""A prompt's node in the editor: the bundled workflow with small models, and what is to be seen."""
+
+import json
+
+from transformers import AutoTokenizer
+
+from bootstrap import ROOT
+from workflow import set_widgets
+
+from .host import T5
+
+LLAMA = "llama-96"
+REPORT = "$$node-text-preview"  # what ComfyUI calls the line that a node shows in a run
+LINE = """node => node.widgets.find((widget) => widget.name === "ella_tokens").element"""
+
+_WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
+_SMALL = {"ckpt_name": "sd15.safetensors", "ella_name": "tsc.safetensors", "llm_name": T5}
+
+
+def small_workflow():
+    workflow = json.loads(_WORKFLOW.read_text(encoding="utf-8"))
+    set_widgets(workflow, **_SMALL, width=64, height=64, steps=1)
+    return workflow
+
+
+def tokens(host, llm, text):
+    folder = host.models / ("text_encoders" if llm == T5 else "LLM") / llm
+    return len(AutoTokenizer.from_pretrained(folder)(text).input_ids)
+
+
+def prompt_node(workflow):
+    return next(
+        n for n in workflow["nodes"] if n["type"] == "ELLATextEncode" and n["widgets_values"][0]
+    )
+
+
+def report(editor, node):
+    """What the node says of the run, or None."""
+    return editor.page.evaluate(f"{node}.widgets.find(w => w.name === '{REPORT}')?.value")
