@@ -2,8 +2,8 @@
 
 python benchmarks/sampling.py [--sizes 256 384] [--steps 20] [--rounds 5] [--plot FILE.png]
 
-In one process, runs of four kinds take turns. Each is compared with the static one of its round
-(on a CPU by the processor's time), and the table gives the medians over the rounds:
+In one process, runs of four kinds take turns, and the median of each kind is compared (on a CPU,
+of the processor's time):
 
     static     a fixed conditioning of 64 tokens, no ELLA
     first      ELLA, with prompts that it has not seen
@@ -145,11 +145,6 @@ def _synchronise(device: Any) -> None:
         torch.cuda.synchronize(device)
 
 
-def _median_ratio(times: list[float], of: list[float]) -> float:
-    """Round by round, so that a machine that grows slower or faster does not matter."""
-    return statistics.median(a / b for a, b in zip(times, of, strict=True))
-
-
 def plot(shares: dict[int, dict[str, float]], where: str, file: Path) -> None:
     """Bars of the share of time that ELLA takes, per image size."""
     import matplotlib.pyplot as plt
@@ -196,12 +191,12 @@ def main() -> None:
             for _ in range(arguments.rounds):
                 for kind in KINDS:
                     times[kind].append(runs.time(kind, size))
-            ratios = {kind: _median_ratio(times[kind], times["static"]) for kind in KINDS[1:]}
-            first, again, slow = ratios.values()
+            median = {kind: statistics.median(seconds) for kind, seconds in times.items()}
+            first, again, slow = (median[kind] / median["static"] for kind in KINDS[1:])
             # A share of next to nothing would be noise.
             extra = f"{(first - 1) / (slow - 1):.2f}" if slow > 1.005 else "-"
             print(f"| {size} | {first:.3f} | {again:.3f} | {slow:.3f} | {extra} |", flush=True)
-            shares[size] = {kind: 100 * (1 - 1 / ratio) for kind, ratio in ratios.items()}
+            shares[size] = {k: 100 * (1 - median["static"] / median[k]) for k in KINDS[1:]}
     if arguments.plot:
         plot(shares, where, arguments.plot)
 

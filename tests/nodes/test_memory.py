@@ -116,7 +116,10 @@ def test_memory_is_flat_over_many_runs(start):
             sizes.append(process.memory_info().rss)
             if i == WARM_UP // 2:  # asking takes memory too
                 options = server.get("/ella_test/state")["largest_options"]
-        growth = max(sizes[WARM_UP:]) / sizes[WARM_UP - 1] - 1
-        print(f"resident memory: at most {growth:+.2%} after run {WARM_UP}")
+        # A single run is up to 3 % above its neighbours, at times by chance, so whole spans of runs
+        # are compared: their highest and their lowest.
+        spans = [sizes[i : i + WARM_UP] for i in range(WARM_UP, RUNS, WARM_UP)]
+        growth = max(max(map(of, spans)) / of(spans[0]) - 1 for of in (min, max))
+        print(f"resident memory: at most {growth:+.2%} after runs {WARM_UP} to {2 * WARM_UP}")
         assert growth < 0.02
         assert server.get("/ella_test/state")["largest_options"] == options
