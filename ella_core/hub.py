@@ -44,16 +44,19 @@ class Source:
     def command(self, root: Path) -> str:
         """What downloads it in a terminal into the folder `root`."""
         what = f'--include "{self.path}/*"' if self.is_folder else self.path
-        return f'hf download {self.repo} {what} --local-dir "{root}"'
+        return f'hf download {self.repo} {what} --revision {self.revision} --local-dir "{root}"'
 
+
+_REPO = "QQGYLab/ELLA"
+# The commit of the file that has the SHA-256 in workflows/*.json. Both are as Finegrain's refiners
+# gives them (src/refiners/conversion/models/ella.py), which checks what it downloads from there.
+_CONNECTOR_COMMIT = "c07675dea7873abe24a4152e1140cf0131c217d2"
 
 SOURCES = {
     "connector": Source(
-        "ELLA connector", "QQGYLab/ELLA", "main", "ella-sd1.5-tsc-t5xl.safetensors"
+        "ELLA connector", _REPO, _CONNECTOR_COMMIT, "ella-sd1.5-tsc-t5xl.safetensors"
     ),
-    "LLM": Source(
-        "FLAN-T5-XL encoder", "QQGYLab/ELLA", "main", "models--google--flan-t5-xl--text_encoder"
-    ),
+    "LLM": Source("FLAN-T5-XL encoder", _REPO, "main", "models--google--flan-t5-xl--text_encoder"),
 }
 
 
@@ -245,5 +248,8 @@ def _refusal(source: Source, status: int) -> str:
             f"on its page if it has any, and restart ComfyUI"
         )
     if status == 404:
-        return f"there is no {source.path} in {where} (HTTP 404). Check HF_ENDPOINT if you set it"
+        return (
+            f"there is no {source.path} in {where}, revision {source.revision} (HTTP 404). Check "
+            f"HF_ENDPOINT if you set it"
+        )
     return f"{where} answered with HTTP {status}. Try again later, or set HF_ENDPOINT to a mirror"

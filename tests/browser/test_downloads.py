@@ -9,8 +9,9 @@ from comfyui import Server
 from support.browser import Editor
 from support.hub import (
     CHUNK,
-    COMMIT,
     CONNECTOR,
+    MAIN,
+    PINNED,
     REPO,
     T5_FOLDER,
     Hub,
@@ -145,7 +146,8 @@ def test_shows_downloads_and_offers_the_models(page, dialog, choose, hub, models
     for row, (name, folder) in zip(dialog.locator("label").all(), targets.items(), strict=True):
         size = sum(len(data) for path, data in hub.files.items() if path.startswith(name))
         assert row.locator("b").inner_text() == f"{LABELS[name]} ({megabytes(size)})"
-        origin = f"from {hub.address}/{REPO}, commit {COMMIT[:12]}"
+        commit = PINNED if name == CONNECTOR else MAIN
+        origin = f"from {hub.address}/{REPO}, commit {commit[:12]}"
         assert row.locator("div").all_inner_texts() == [origin, f"to {folder / name}"]
         assert row.get_by_role("checkbox").is_checked()
     assert not any("resolve" in path for path, _ in hub.requests)

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from comfyui import PACK_NAME, Server
 from support.browser import Editor
-from support.hub import COMMIT, REPO, T5_FOLDER, Hub, remove_models, small_repository
+from support.hub import MAIN, REPO, T5_FOLDER, Hub, remove_models, small_repository
 from support.models import write_t5
 
 TEXT = "A red cat sits on a blue chair, and it does not look at us."
@@ -90,7 +90,7 @@ def test_the_download_dialog(editor, server, hub):
     row = dialog.locator("label").nth(1)
     expect(row.locator("b")).to_have_text(f"FLAN-T5-XL encoder（{size / 1e6:.0f} MB）")
     target = server.base / "models/text_encoders" / T5_FOLDER
-    origin = f"来自 {hub.address}/{REPO}，commit {COMMIT[:12]}"
+    origin = f"来自 {hub.address}/{REPO}，commit {MAIN[:12]}"
     assert row.locator("div").all_inner_texts() == [origin, f"下载到 {target}"]
     expect(dialog.get_by_role("button")).to_have_text(["下载", "关闭"])
     dialog.get_by_role("button", name="下载", exact=True).click()

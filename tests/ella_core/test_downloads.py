@@ -12,9 +12,9 @@ from bootstrap import ROOT
 from support.fetcher import Fetcher
 from support.hub import (
     CHUNK,
-    COMMIT,
     CONNECTOR,
     CONTENT,
+    PINNED,
     T5_FOLDER,
     TOKEN,
     break_off_once,
@@ -44,8 +44,8 @@ def test_a_file_comes_whole_and_from_the_commit(hub, fetch, tmp_path):
     asked += [(path, h.get("authorization")) for path, h in hub.requests if "cdn" in path]
     bearer = f"Bearer {TOKEN}"
     assert asked == [
-        ("/api/models/QQGYLab/ELLA/revision/main", bearer),
-        (f"/QQGYLab/ELLA/resolve/{COMMIT}/{CONNECTOR}", bearer),
+        (f"/api/models/QQGYLab/ELLA/revision/{PINNED}", bearer),
+        (f"/QQGYLab/ELLA/resolve/{PINNED}/{CONNECTOR}", bearer),
         (f"/cdn/{CONNECTOR}", None),  # another host
     ]
 

@@ -8,9 +8,9 @@ import pytest
 
 from bootstrap import ROOT
 from support.fetcher import Fetcher
-from support.hub import COMMIT, CONNECTOR, status
+from support.hub import CONNECTOR, PINNED, status
 
-BY_HAND = f"hf download QQGYLab/ELLA {CONNECTOR} --local-dir"
+BY_HAND = f"hf download QQGYLab/ELLA {CONNECTOR} --revision {PINNED} --local-dir"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_another_service_at_the_hubs_address(hub, fetch):
 
 
 def test_a_mirror_without_checksums(hub, fetch):
-    bare = {"id": "a/b", "sha": COMMIT, "siblings": [{"rfilename": CONNECTOR}]}
+    bare = {"id": "a/b", "sha": PINNED, "siblings": [{"rfilename": CONNECTOR}]}
     hub.api = json.dumps(bare).encode()
     assert "gives no checksum for" in fetch()["error"]
 

@@ -9,8 +9,9 @@ from comfyui import Server
 from support.host import EllaGraph, Graph, Host
 from support.hub import (
     CHUNK,
-    COMMIT,
     CONNECTOR,
+    MAIN,
+    PINNED,
     REPO,
     T5_FOLDER,
     Hub,
@@ -106,12 +107,12 @@ def test_after_the_node_has_run_the_graph_does(hub, host):
     assert shown == {"text": [text]}
     assert f"{connector}: downloaded" in text
     assert len(text.splitlines()) == 2 + len(hub.files)
-    assert text.count(f"{REPO}, commit {COMMIT}:") == 2
+    assert all(f"{REPO}, commit {commit}:" in text for commit in (PINNED, MAIN))
     assert (len(hub.files[CONNECTOR]),) * 2 in progress
     for path, content in hub.files.items():
         root = host.models / ("ella" if path == CONNECTOR else "text_encoders")
         assert (root / path).read_bytes() == content
-    assert COMMIT in host.server.log.read_text()
+    assert PINNED in host.server.log.read_text()
     graph = EllaGraph("a red cat", ella=CONNECTOR, llm=T5_FOLDER)
     graph.save(graph.sample(record=False, steps=2))
     assert host.run(graph).error is None
@@ -210,7 +211,10 @@ def test_an_error_says_what_to_do(hub, host, prepare, words):
     assert result.error["node_type"] == "ELLADownloadModels"
     assert result.error["exception_type"].endswith("EllaError")
     assert words in result.error["exception_message"]
-    assert f"hf download {REPO} {CONNECTOR} --local-dir" in result.error["exception_message"]
+    assert (
+        f"hf download {REPO} {CONNECTOR} --revision {PINNED} --local-dir"
+        in result.error["exception_message"]
+    )
     hub.heal(hub.files)
     (host.models / "ella" / CONNECTOR).unlink(missing_ok=True)
     assert download(host, "connector")[0].error is None
@@ -229,7 +233,7 @@ def test_the_menu_shows_what_there_is(hub, host):
         "name": "connector",
         "label": "ELLA connector",
         "address": f"{hub.address}/{REPO}",
-        "commit": COMMIT,
+        "commit": PINNED,
         "target": str(host.models / "ella" / CONNECTOR),
         "size": size,
         "missing": size,

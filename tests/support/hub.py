@@ -16,7 +16,8 @@ from .host import LLM_DIM
 from .models import write_t5, write_tsc
 
 REPO = "QQGYLab/ELLA"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MAIN = "0123456789abcdef0123456789abcdef01234567"  # the commit that the branch stands for
+PINNED = "c07675dea7873abe24a4152e1140cf0131c217d2"  # of the released connector
 CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 T5_FOLDER = "models--google--flan-t5-xl--text_encoder"
 TOKEN = "hf_of_the_tests"
@@ -107,7 +108,7 @@ class Hub:
         """The Range headers of the requests that were answered with a file's bytes."""
         return [headers.get("range") for asked, headers in self.requests if asked == f"/cdn/{path}"]
 
-    def info(self) -> bytes:
+    def info(self, commit: str = MAIN) -> bytes:
         siblings = []
         for path, content in self.files.items():
             size = self.sizes.get(path, len(content))
@@ -117,7 +118,7 @@ class Hub:
                 sha256 = self.checksums.get(path, hashlib.sha256(content).hexdigest())
                 entry["lfs"] = {"size": size, "sha256": sha256, "pointerSize": 130}
             siblings.append(entry)
-        return json.dumps({"id": REPO, "sha": COMMIT, "siblings": siblings}).encode()
+        return json.dumps({"id": REPO, "sha": commit, "siblings": siblings}).encode()
 
 
 def small_repository(folder: Path) -> dict[str, bytes]:
@@ -146,13 +147,18 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.hub.requests.append((path, headers))
-        resolve = f"/{REPO}/resolve/{COMMIT}/"
-        if path == f"/api/models/{REPO}/revision/main":
-            self.answer(self.hub.status, self.hub.api or self.hub.info())
-        elif path.startswith(resolve) and path.removeprefix(resolve) in self.hub.files:
+        commits = {
+            f"/api/models/{REPO}/revision/{revision}": commit
+            for revision, commit in (("main", MAIN), (PINNED, PINNED))
+        }
+        _, _, of_commit = path.partition(f"/{REPO}/resolve/")
+        commit, _, file = of_commit.partition("/")
+        if path in commits:
+            self.answer(self.hub.status, self.hub.api or self.hub.info(commits[path]))
+        elif commit in commits.values() and file in self.hub.files:
             # As on the hub, the bytes are another host's, which must not see the token.
-            cdn = f"http://localhost:{self.hub.port}/cdn/{path.removeprefix(resolve)}"
-            self.answer(302, headers={"Location": cdn, "X-Repo-Commit": COMMIT})
+            cdn = f"http://localhost:{self.hub.port}/cdn/{file}"
+            self.answer(302, headers={"Location": cdn, "X-Repo-Commit": commit})
         elif path.startswith("/cdn/"):
             self.send_file(path.removeprefix("/cdn/"))
         else:

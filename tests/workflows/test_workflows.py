@@ -6,6 +6,7 @@ from itertools import combinations
 import pytest
 from PIL import Image
 
+from support.hub import PINNED
 from support.workflows import STEPS, WORKFLOWS, read, small
 from workflow import to_api, widgets
 
@@ -79,9 +80,9 @@ def test_names_where_to_get_every_file(path):
             assert model["name"] == widgets(node)[LOADS_FILES[node["type"]]]
             assert model["url"].startswith("https://")
             assert model["directory"]
-            if "hash" in model:
-                assert re.fullmatch("[0-9a-f]{64}", model["hash"])
-                assert model["hash_type"] == "SHA256"
+            assert model["directory"] != "ella" or f"/{PINNED}/" in model["url"]
+            assert re.fullmatch("[0-9a-f]{64}", model["hash"])
+            assert model["hash_type"] == "SHA256"
         else:
             assert "Load" not in node["type"] or node["type"] in LOADS_NONE, node["type"]
 
