@@ -3,6 +3,8 @@
 import asyncio
 import json
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -10,6 +12,8 @@ from server import PromptServer
 
 from ..config import LONG_PROMPT
 from ..errors import EllaError
+
+_PACK = Path(__file__).parents[2]
 
 
 def register_routes() -> None:
@@ -38,6 +42,7 @@ def register_routes() -> None:
         return web.json_response(asdict(count))
 
     _register_downloads(routes)
+    _register_help(routes)
 
 
 def _register_downloads(routes: web.RouteTableDef) -> None:
@@ -78,6 +83,24 @@ def _register_downloads(routes: web.RouteTableDef) -> None:
 
         downloads().stop()
         return web.json_response(asdict(downloads().status))
+
+
+def _register_help(routes: web.RouteTableDef) -> None:
+    """The help of nodes whose id has a #, for which the editor asks without what follows that.
+
+    So it does not say in which language either.
+    """
+    for page in _PACK.glob("web/docs/*#*.md"):
+        asked = page.name.partition("#")[0]
+        routes.get(f"/extensions/{_PACK.name}/docs/{asked}")(partial(_help, page))
+
+
+async def _help(english: Path, request: web.Request) -> web.Response:
+    settings = PromptServer.instance.user_manager.settings.get_settings(request)
+    language = settings.get("Comfy.Locale") or request.headers.get("Accept-Language", "")
+    translations = {page.stem: page for page in english.with_suffix("").glob("*.md")}
+    page = translations.get(language[:2], english)
+    return web.Response(text=await asyncio.to_thread(page.read_text, "utf-8"))
 
 
 async def _body(request: web.Request) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -13,6 +14,7 @@ from support.browser import Editor
 NODE = "ELLATimestepConditioning"
 # Language -> id of a node of the official pack -> its texts, English left out.
 OFFICIAL = json.loads((ROOT / "web/official-nodes.json").read_text("utf-8"))
+PICTURE_WIDTH = "async image => (await image.decode(), image.naturalWidth)"
 HEADING = {"en": "What goes wrong", "zh": "常见问题", "ja": "うまくいかないとき"}
 
 
@@ -113,7 +115,7 @@ def test_tooltips(page, texts):
 def open_help(page, host, node_id, language):
     """The help panel with a node's page, opened by the button above the selected node."""
     path = f"{node_id}.md" if language == "en" else f"{node_id}/{language}.md"
-    title = host.server.text(f"/extensions/{PACK_NAME}/docs/{path}").splitlines()[0]
+    title = host.server.text(f"/extensions/{PACK_NAME}/docs/{quote(path)}").splitlines()[0]
     page.evaluate(
         """type => {
           app.graph.clear()
@@ -134,8 +136,14 @@ def test_help_panel_has_the_page_of_the_language_with_its_picture(page, host, te
     panel = open_help(page, host, NODE, language)
     assert panel.locator("h1").inner_text() == texts["display_name"]
     assert panel.locator("h2").all_inner_texts()[-1] == HEADING[language]
-    width = "async image => (await image.decode(), image.naturalWidth)"
-    assert panel.locator("img").evaluate(width) > 500
+    assert panel.locator("img").evaluate(PICTURE_WIDTH) > 500
+
+
+@pytest.mark.parametrize("node_id", ["T5TextEncoderLoader #ELLA", "T5TextEncode #ELLA"])
+def test_help_of_an_id_with_a_number_sign(page, host, node_id, language):
+    panel = open_help(page, host, node_id, language)
+    assert panel.locator("h2").all_inner_texts()[-1] == HEADING[language]
+    assert panel.locator("img").evaluate(PICTURE_WIDTH) > 500
 
 
 def test_no_page_has_markup_that_is_shown_as_it_is(page, host, language):
