@@ -96,7 +96,8 @@ def _register_help(routes: web.RouteTableDef) -> None:
 
 
 async def _help(english: Path, request: web.Request) -> web.Response:
-    settings = PromptServer.instance.user_manager.settings.get_settings(request)
+    users = PromptServer.instance.user_manager
+    settings = users.settings.get_settings(request)
     language = settings.get("Comfy.Locale") or request.headers.get("Accept-Language", "")
     translations = {page.stem: page for page in english.with_suffix("").glob("*.md")}
     page = translations.get(language[:2], english)
