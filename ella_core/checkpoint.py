@@ -58,7 +58,8 @@ def load_connector(
         _check_layout(connector, shapes)
         state = {key: file.get_tensor(key) for key in shapes}
         _check_finite(state)
-    state = {key: tensor.to(dtype) for key, tensor in _from_file_layout(state).items()}
+    # Copies: a view of the file would change with it.
+    state = {key: t.to(dtype, copy=True) for key, t in _from_file_layout(state).items()}
     connector.load_state_dict(state, assign=True)
     return connector.eval().requires_grad_(False), config
 
@@ -186,7 +187,12 @@ def _open(path: Path) -> Iterator[Any]:
             yield file
     except FileNotFoundError as error:
         raise EllaError(f"There is no file {path}. Put {_RELEASED} there.") from error
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise EllaError(
+            f"{path} can't be opened: {error}. Check that ComfyUI may read it and that there is "
+            f"enough free memory, and queue again."
+        ) from error
+    except SafetensorError as error:
         raise EllaError(
             f"{path.name} cannot be read as safetensors ({error}). It holds "
             f"{path.stat().st_size:,} bytes and is probably cut short or damaged: delete it from "

@@ -78,8 +78,8 @@ class FeatureCache:
         return prompt
 
     def put(self, key: str, prompt: EncodedPrompt) -> None:
-        """Keep `prompt`, if that is possible and it is sound."""
-        if prompt.features.nbytes > self._limit or not prompt.features.isfinite().all():
+        """Keep `prompt`, if that is possible."""
+        if prompt.features.nbytes > self._limit:
             return
         features = prompt.features.cpu().contiguous()
         counts = {name: int(getattr(prompt, name)) for name in _COUNTS}

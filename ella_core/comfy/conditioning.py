@@ -77,20 +77,20 @@ def make_conditioning(
 def _make_conditioning(prompt: TimestepPrompt, clip: Conditioning | None) -> Conditioning:
     if clip is None:
         return [[TimestepTokens.of(prompt.placeholder, [prompt]), _options({}, prompt)]]
+    for tokens, options in clip:
+        if KEY in options.get("model_conds", {}) or prompts_in(tokens):
+            raise EllaError(
+                "A clip input got an ELLA conditioning. Connect CLIP Text Encode to it; to average "
+                "two prompts use ELLA Blend Embeds, to use both Conditioning (Combine)."
+            )
     return [[_beside(prompt, tokens), _options(options, prompt)] for tokens, options in clip]
 
 
 def _options(options: Cond, prompt: TimestepPrompt) -> Cond:
     """`options` of a conditioning with `prompt` riding in them."""
-    model_conds = options.get("model_conds", {})
-    if KEY in model_conds:
-        raise EllaError(
-            "A clip input got an ELLA conditioning. Connect CLIP Text Encode to it; to average two "
-            "prompts use ELLA Blend Embeds, to use both Conditioning (Combine)."
-        )
     return {
         **options,
-        "model_conds": {**model_conds, KEY: CONDTimestepPrompt(prompt)},
+        "model_conds": {**options.get("model_conds", {}), KEY: CONDTimestepPrompt(prompt)},
         # ComfyUI loads these and counts their memory beside the U-Net's.
         "additional_models": [*options.get("additional_models", []), prompt.ella.patcher],
     }
@@ -182,7 +182,12 @@ def _prepare_sampling(
     """Have ComfyUI load the connectors of prompts that Conditioning (Concat) put second, too.
 
     `options` differ between versions of ComfyUI.
+
+    Raises:
+        EllaError: see `check_model`.
     """
+    for ella in {prompt.ella for cond in chain(*conds.values()) for prompt in _prompts(cond)}:
+        check_model(model.model, ella)
     for cond in chain(*conds.values()):
         models = cond.get("additional_models", [])
         patchers = [prompt.ella.patcher for prompt in prompts_in(cond.get("cross_attn"))]
@@ -240,7 +245,6 @@ def _prepare(
     """Have the tokens ready: at the first call of a run, for its whole schedule."""
     lacking: dict[ELLA, list[TimestepPrompt]] = {}
     for prompt in prompts:
-        check_model(model, prompt.ella)
         if not prompt.ella.has(prompt.embeds, timesteps):
             lacking.setdefault(prompt.ella, []).append(prompt)
     if not lacking:

@@ -182,9 +182,17 @@ def target(name: str) -> Path:
 
 
 def is_complete(name: str) -> bool:
-    """Whether a model of `SOURCES` is there. A download puts a folder's config.json there last."""
+    """Whether a model of `SOURCES` is there, with all files that are needed to open it."""
+    from ..text_encoders import check_text_encoder  # not at ComfyUI's start
+
     path = target(name)
-    return (path / "config.json" if SOURCES[name].is_folder else path).is_file()
+    if not SOURCES[name].is_folder:
+        return path.is_file()
+    try:
+        check_text_encoder(path)
+    except EllaError:
+        return False
+    return True
 
 
 def identity(names: Sequence[str]) -> str | float:

@@ -1,5 +1,6 @@
 """Where connectors and LLMs lie on the disk."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
@@ -57,7 +58,7 @@ def connector_path(name: str) -> Path:
 
 def llm_names() -> list[str]:
     """Entries of the LLM dropdown, never empty."""
-    return sorted(_llms()) or [NO_LLM]
+    return sorted(set(_llms())) or [NO_LLM]
 
 
 def llm_path(name: str) -> Path:
@@ -66,9 +67,10 @@ def llm_path(name: str) -> Path:
     Raises:
         EllaError: there is no such LLM.
     """
-    path = _llms().get(name)
+    roots = [root for folder in LLM_FOLDERS for root in folder_paths.get_folder_paths(folder)]
+    places = [] if _leads_elsewhere(Path(name)) else [Path(root, name) for root in roots]
+    path = next(filter(_is_llm, places), None)
     if path is None:
-        roots = [root for folder in LLM_FOLDERS for root in folder_paths.get_folder_paths(folder)]
         raise EllaError(
             f"The LLM {name!r} was not found. Put a folder with config.json, model.safetensors and "
             f"tokenizer (for the released ELLA: models--google--flan-t5-xl--text_encoder, 2.95 GB, "
@@ -95,18 +97,24 @@ def file_identity(path: Path) -> str:
     return "\n".join(lines)
 
 
-def _llms() -> dict[str, Path]:
-    """Name -> path of every folder with a config.json and of every GGUF file; the first wins."""
-    found: dict[str, Path] = {}
+def _llms() -> Iterator[str]:
+    """The name of every folder with a config.json and of every GGUF file."""
     for folder in LLM_FOLDERS:
         for root in folder_paths.get_folder_paths(folder):
             files, _ = folder_paths.recursive_search(root, excluded_dir_names=[".git"])
             for file in map(Path, files):
                 if file.name == "config.json" and file.parent != Path():
-                    found.setdefault(file.parent.as_posix(), Path(root) / file.parent)
+                    yield file.parent.as_posix()
                 elif file.suffix.lower() == ".gguf":
-                    found.setdefault(file.as_posix(), Path(root) / file)
-    return found
+                    yield file.as_posix()
+
+
+def _is_llm(path: Path) -> bool:
+    return path.is_file() if path.suffix.lower() == ".gguf" else (path / "config.json").is_file()
+
+
+def _leads_elsewhere(name: Path) -> bool:
+    return bool(name.anchor) or ".." in name.parts or not name.parts
 
 
 def _join(paths: list[str]) -> str:

@@ -61,6 +61,13 @@ class TimestepPrompt:
         """Some packs deep-copy conditionings; nothing in here ever needs a second copy."""
         return self
 
+    def __reduce__(self) -> Any:
+        """Asked for by what pickles a conditioning, to save it or to send it elsewhere."""
+        raise EllaError(
+            "An ELLA conditioning can't be saved or sent to another process, for its tokens are "
+            "computed while a sampler runs. Save the prompt's text and encode it there."
+        )
+
 
 def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds], report: Report) -> list[TimestepPrompt]:
     """Prompts for conditionings; their placeholders take one pass through the connector.

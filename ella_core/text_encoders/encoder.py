@@ -57,8 +57,8 @@ class TextEncoder:
 
         Raises:
             EllaError: `max_length` is more than the LLM can read in one go, or too little for
-                chunks; or weights or chunks are asked of a tokenizer that can't say which words
-                its tokens stand for.
+                chunks; weights or chunks are asked of a tokenizer that can't say which words
+                its tokens stand for; or what the LLM makes is not finite.
         """
         prompt = self.tokenizer.read(text, max_length, chunked)
         empty_D = self._empty_feature() if prompt.has_weights else None
@@ -86,6 +86,12 @@ class TextEncoder:
         attention_mask[:, : len(ids)] = 1
         output = self.model(input_ids=input_ids, attention_mask=attention_mask)
         features: torch.Tensor = output.last_hidden_state
+        if not features.isfinite().all():
+            raise EllaError(
+                f"The LLM makes NaN or infinite numbers of this prompt in {features.dtype}. Choose "
+                f"fp32 or bf16 as dtype in Load LLM (ELLA). If it does so there too, its files are "
+                f"damaged: download them again."
+            )
         return features
 
 

@@ -128,9 +128,10 @@ def _check_gguf(path: Path) -> None:
 
 def _source(path: Path) -> tuple[Path, dict[str, Any]]:
     """How transformers is told where an LLM is."""
+    options = {"local_files_only": True, "trust_remote_code": False}  # else it may ask a terminal
     if is_gguf(path):
-        return path.parent, {"gguf_file": path.name, "local_files_only": True}
-    return path, {"local_files_only": True}
+        return path.parent, {"gguf_file": path.name, **options}
+    return path, options
 
 
 def _open(path: Path) -> tuple[Any, PromptTokenizer]:
@@ -216,8 +217,15 @@ def _naming(path: Path) -> Iterator[None]:
     """Turn whatever transformers stumbles over into an error that names the LLM."""
     try:
         yield
+    except MemoryError as error:
+        raise EllaError(
+            f"There is too little main memory to load the LLM {path.name}. Close other programs, "
+            f"or choose a dtype of fewer bits in Load LLM (ELLA)."
+        ) from error
     except Exception as error:  # a damaged file makes transformers raise nearly anything
-        reason = str(error).rstrip(". ")
+        reason = str(error).rstrip(". ") or type(error).__name__
+        if "trust_remote_code" in reason:
+            reason = "it needs Python code from its folder, and such code is never run"
         raise EllaError(
             f"The LLM {path.name} can't be loaded: {reason}. If its files are cut short or "
             f"damaged, download them again; Load LLM (ELLA) takes a T5 encoder or a decoder-only "

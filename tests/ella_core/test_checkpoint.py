@@ -132,6 +132,26 @@ def test_a_file_cut_short_anywhere_is_named(path):
             load_connector(path)
 
 
+def test_a_file_that_is_replaced_in_place_leaves_the_loaded_connector_alone(path):
+    connector, _ = load_connector(path)
+    before = {key: tensor.clone() for key, tensor in connector.state_dict().items()}
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    with path.open("r+b") as file:
+        file.seek(header)
+        file.write(bytes(len(whole) - header))
+    assert not any(tensor.any() for tensor in load_connector(path)[0].state_dict().values())
+    for key, tensor in connector.state_dict().items():
+        assert torch.equal(tensor, before[key]), key
+
+
+def test_what_the_system_refuses_to_open_is_not_called_damaged(tmp_path):
+    folder = tmp_path / "a folder.safetensors"
+    folder.mkdir()
+    with pytest.raises(EllaError, match=r"can't be opened: .*Check that ComfyUI may read it"):
+        load_connector(folder)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "any name.safetensors"

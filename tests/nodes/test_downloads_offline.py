@@ -92,6 +92,7 @@ def test_compared_once_the_hub_is_back(hub, host, models):
     [
         (f"ella/{CONNECTOR}", "ELLA connector", "connector", "LLM"),
         (f"text_encoders/{T5_FOLDER}/config.json", "FLAN-T5-XL encoder", "LLM", "connector"),
+        (f"text_encoders/{T5_FOLDER}/model.safetensors", "FLAN-T5-XL encoder", "LLM", "connector"),
     ],
 )
 def test_what_is_missing_is_an_error(hub, host, models, missing, label, choice, enough):

@@ -148,14 +148,15 @@ def fails(host, graph, positive):
     return result.error["exception_message"]
 
 
-def test_ella_in_a_clip_input(host):
+@pytest.mark.parametrize("behind", ["nothing", "another's"])
+def test_ella_in_a_clip_input(host, behind):
     graph = EllaGraph()
+    clip = graph.conditioning[1]
+    if behind != "nothing":  # whose options are then the ones that are kept
+        plain = graph.plain(1)
+        clip = graph.add("ConditioningConcat", conditioning_to=plain, conditioning_from=clip)
     wrong = graph.add(
-        "ELLAConditioning",
-        ella=graph.ella,
-        embeds=graph.encode("a"),
-        clip=graph.conditioning[1],
-        strength=1.0,
+        "ELLAConditioning", ella=graph.ella, embeds=graph.encode("a"), clip=clip, strength=1.0
     )
     assert "A clip input got an ELLA conditioning" in fails(host, graph, wrong)
 

@@ -1,8 +1,11 @@
 """What the nodes show while they work and afterwards: lines of text and progress bars."""
 
+import asyncio
 import re
 import uuid
+from contextlib import suppress
 
+import aiohttp
 import pytest
 
 from support.host import T5, EllaGraph
@@ -180,3 +183,25 @@ def test_loading_the_llm_and_reading_in_chunks(host):
     assert bar[loading : loading + 3] == [(1, 3), (2, 3), (3, 3)]
     reading = [(i, int(chunks)) for i in range(1, int(chunks) + 1)]
     assert all(state in bar for state in reading)
+
+
+async def heard_by_another(server, prompt):
+    """What an editor is sent while a run goes on that no editor has queued."""
+    async with aiohttp.ClientSession(server.address) as session, session.ws_connect("/ws") as ws:
+        async with session.post("/prompt", json={"prompt": prompt}) as response:
+            prompt_id = (await response.json())["prompt_id"]
+        while not await (await session.get(f"/history/{prompt_id}")).json():
+            await asyncio.sleep(0.1)
+        heard = []
+        with suppress(TimeoutError):
+            while True:
+                heard.append((await ws.receive(timeout=1)).data)
+        return heard
+
+
+def test_a_run_without_an_editor_writes_on_nobodys_nodes(host, texts):
+    graph = EllaGraph(*texts)
+    graph.save(graph.sample(record=False, steps=1))
+    heard = asyncio.run(heard_by_another(host.server, graph.nodes))
+    assert any(isinstance(message, str) and '"status"' in message for message in heard)
+    assert not [message for message in heard if isinstance(message, bytes)]

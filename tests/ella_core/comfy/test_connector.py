@@ -1,6 +1,7 @@
 """What a connector in ComfyUI keeps, and for how long."""
 
 import gc
+import pickle
 import weakref
 
 import pytest
@@ -128,3 +129,11 @@ def test_the_connector_of_another_pack(make):
 
     with pytest.raises(EllaError, match="got a dict, which another node pack made"):
         make_conditioning({}, embeds(3))
+
+
+def test_a_conditioning_that_is_to_be_saved_says_why_it_cannot_be(make):
+    ella = make(TSC)
+    from ella_core.comfy.conditioning import make_conditioning
+
+    with pytest.raises(EllaError, match=r"can't be saved .*Save the prompt's text"):
+        pickle.dumps(make_conditioning(ella, embeds(3)))

@@ -13,7 +13,7 @@ def test_under_the_oldest_transformers():
     python = [sys.executable, "-c", "import transformers; print(transformers.__version__)"]
     version = subprocess.run(python, env=environment, check=True, capture_output=True, text=True)
     assert f"transformers=={version.stdout.strip()}" == OLD_TRANSFORMERS[0]
-    names = ("text_encoders", "quantize", "weighting", "chunks")
+    names = ("text_encoders", "unusable", "quantize", "weighting", "chunks")
     tests = [Path(__file__).with_name(f"test_{name}.py") for name in names]
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), *tests]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

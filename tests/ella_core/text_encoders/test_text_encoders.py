@@ -1,12 +1,10 @@
 """Every kind of LLM against transformers itself. Also run under the oldest supported version."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-import transformers
 from transformers import AutoModel, AutoTokenizer, LlamaModel, T5EncoderModel
 
 from bootstrap import smollm2_gguf
@@ -158,94 +156,3 @@ def test_spiece_model_alone_is_tokenizer_enough(t5, tmp_path):
     expected = direct(T5EncoderModel.from_pretrained(folder), ids)
     prompt = load_text_encoder(folder, torch.float32).encode("the model")
     assert torch.equal(prompt.features, expected)
-
-
-def without(source, target, *names):
-    shutil.copytree(source, target)
-    for name in names:
-        (target / name).unlink()
-    return target
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["config.json"], "holds no configuration: expected config.json"),
-        (["model.safetensors"], "holds no weights in safetensors format"),
-        (["tokenizer.json"], "holds no tokenizer: expected tokenizer.json or spiece.model"),
-    ],
-)
-def test_a_missing_file_is_named(t5, tmp_path, names, message):
-    folder = without(t5, tmp_path / "incomplete", *names)
-    with pytest.raises(EllaError, match=f"incomplete {message}"):
-        load_text_encoder(folder, torch.float32)
-
-
-def test_truncated_weights(t5, tmp_path):
-    folder = without(t5, tmp_path / "cut")
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(EllaError, match="The LLM cut can't be loaded"):
-        load_text_encoder(folder, torch.float32)
-
-
-def test_missing_tensors_are_not_replaced_by_random_ones(t5, tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    folder = without(t5, tmp_path / "holey")
-    tensors = load_file(folder / "model.safetensors")
-    del tensors["encoder.block.1.layer.0.SelfAttention.q.weight"]
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(EllaError, match=r"1 tensors are missing .*block.1.*q.weight"):
-        load_text_encoder(folder, torch.float32)
-
-
-def test_misshapen_tensors(t5, tmp_path):
-    folder = without(t5, tmp_path / "odd")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "d_ff": 96}))
-    with pytest.raises(EllaError, match="The LLM odd can't be loaded"):
-        load_text_encoder(folder, torch.float32)
-
-
-@pytest.mark.parametrize("config", ["", "{", "{}", '{"model_type": "no such type"}'])
-def test_unusable_configuration(t5, tmp_path, config):
-    folder = without(t5, tmp_path / "strange")
-    (folder / "config.json").write_text(config)
-    with pytest.raises(EllaError, match="The LLM strange can't be loaded"):
-        load_text_encoder(folder, torch.float32)
-
-
-def test_an_encoder_decoder_other_than_t5(tmp_path, t5):
-    folder = without(t5, tmp_path / "bart")
-    transformers.BartConfig(d_model=16).save_pretrained(folder)
-    with pytest.raises(EllaError, match="bart is an encoder-decoder"):
-        load_text_encoder(folder, torch.float32)
-
-
-def test_a_model_of_text_and_images(tmp_path, t5):
-    folder = without(t5, tmp_path / "llava")
-    transformers.LlavaConfig().save_pretrained(folder)
-    with pytest.raises(EllaError, match="llava is not a pure text model"):
-        load_text_encoder(folder, torch.float32)
-
-
-@pytest.mark.parametrize("content", ["", "{}", "<html>"])
-def test_a_damaged_tokenizer(t5, tmp_path, content):
-    folder = without(t5, tmp_path / "garbled")
-    (folder / "tokenizer.json").write_text(content)
-    with pytest.raises(EllaError, match="The LLM garbled can't be loaded"):
-        load_text_encoder(folder, torch.float32)
-
-
-def test_an_empty_tokenizer_is_not_taken_for_one(t5, tmp_path):
-    folder = without(t5, tmp_path / "hollow", "tokenizer.json")
-    (folder / "spiece.model").touch()
-    with pytest.raises(EllaError, match="The LLM hollow can't be loaded"):
-        load_text_encoder(folder, torch.float32)
-
-
-def test_a_gguf_that_is_not_one(tmp_path):
-    (tmp_path / "no.gguf").write_bytes(b"not GGUF at all" * 100)
-    with pytest.raises(EllaError, match=r"The LLM no\.gguf can't be loaded"):
-        load_text_encoder(tmp_path / "no.gguf", torch.float32)
