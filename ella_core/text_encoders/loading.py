@@ -220,7 +220,7 @@ def _naming(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise EllaError(
             f"There is too little main memory to load the LLM {path.name}. Close other programs, "
-            f"or choose a dtype of fewer bits in Load LLM (ELLA)."
+            f"or choose fp16 or bf16 as dtype in Load LLM (ELLA)."
         ) from error
     except Exception as error:  # a damaged file makes transformers raise nearly anything
         reason = str(error).rstrip(". ") or type(error).__name__
