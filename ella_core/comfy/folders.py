@@ -11,6 +11,9 @@ RELEASED_CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 CONNECTOR_FOLDER = "ella"
 LLM_FOLDERS = ("text_encoders", "ella_encoder", "LLM")
 
+_RELEASED_LLM = "models--google--flan-t5-xl--text_encoder"
+_DOWNLOAD = "Choose ELLA > Download ELLA models ... in ComfyUI's menu"
+
 # Shown in an empty dropdown, where ComfyUI itself would show nothing at all.
 NO_CONNECTOR = f"none found: put {RELEASED_CONNECTOR} into models/{CONNECTOR_FOLDER}"
 NO_LLM = "none found: put the FLAN-T5-XL encoder's folder into models/text_encoders"
@@ -36,8 +39,9 @@ def register_folders() -> None:
 
 
 def connector_names() -> list[str]:
-    """Entries of the connector dropdown, never empty."""
-    return folder_paths.get_filename_list(CONNECTOR_FOLDER) or [NO_CONNECTOR]
+    """Entries of the connector dropdown, never empty. The first is what a new node has."""
+    names = folder_paths.get_filename_list(CONNECTOR_FOLDER)
+    return _first(RELEASED_CONNECTOR, names) or [NO_CONNECTOR]
 
 
 def connector_path(name: str) -> Path:
@@ -49,16 +53,17 @@ def connector_path(name: str) -> Path:
     path = folder_paths.get_full_path(CONNECTOR_FOLDER, name)
     if path is None:
         raise EllaError(
-            f"The ELLA connector {name!r} was not found. Put {RELEASED_CONNECTOR} (134 MB, from "
-            f"Hugging Face QQGYLab/ELLA) into {_join(folder_paths.get_folder_paths('ella'))}, "
-            f"press R in the editor and choose it in Load ELLA."
+            f"The ELLA connector {name!r} was not found. {_DOWNLOAD}, or put {RELEASED_CONNECTOR} "
+            f"(134 MB, from Hugging Face QQGYLab/ELLA) into "
+            f"{folder_paths.get_folder_paths(CONNECTOR_FOLDER)[0]}. Then press R in the editor and "
+            f"choose it in Load ELLA."
         )
     return Path(path)
 
 
 def llm_names() -> list[str]:
-    """Entries of the LLM dropdown, never empty."""
-    return sorted(set(_llms())) or [NO_LLM]
+    """Entries of the LLM dropdown, never empty. The first is what a new node has."""
+    return _first(_RELEASED_LLM, sorted(set(_llms()))) or [NO_LLM]
 
 
 def llm_path(name: str) -> Path:
@@ -72,9 +77,9 @@ def llm_path(name: str) -> Path:
     path = next(filter(_is_llm, places), None)
     if path is None:
         raise EllaError(
-            f"The LLM {name!r} was not found. Put a folder with config.json, model.safetensors and "
-            f"tokenizer (for the released ELLA: models--google--flan-t5-xl--text_encoder, 2.95 GB, "
-            f"from Hugging Face QQGYLab/ELLA), or a GGUF file, into {_join(roots)}, press R in "
+            f"The LLM {name!r} was not found. {_DOWNLOAD}, or put a folder with config.json, "
+            f"model.safetensors and tokenizer (for the released ELLA: {_RELEASED_LLM}, 2.95 GB, "
+            f"from Hugging Face QQGYLab/ELLA), or a GGUF file, into {roots[0]}. Then press R in "
             f"the editor and choose it in Load LLM (ELLA)."
         )
     return path
@@ -117,5 +122,6 @@ def _leads_elsewhere(name: Path) -> bool:
     return bool(name.anchor) or ".." in name.parts or not name.parts
 
 
-def _join(paths: list[str]) -> str:
-    return " or ".join(dict.fromkeys(paths))
+def _first(name: str, names: list[str]) -> list[str]:
+    """`names` with those of this name, in whatever folder, in front."""
+    return sorted(names, key=lambda each: Path(each).name != name)

@@ -61,16 +61,24 @@ class LLMEmbeds:
         Raises:
             EllaError: another LLM has read the other.
         """
-        if (self.llm, self.width) != (other.llm, other.width):
-            raise EllaError(
-                f"One prompt was read by {self.llm}, the other by {other.llm}. Connect both "
-                f"LLM Text Encode (ELLA) nodes to the same Load LLM (ELLA)."
-            )
+        self.check_same_llm(other)
         return replace(
             self,
             parts=_mix((self.parts, 1 - factor), (other.parts, factor)),
             empty=_mix((self.empty, 1 - factor), (other.empty, factor)),
         )
+
+    def check_same_llm(self, other: "LLMEmbeds") -> None:
+        """Refuse two prompts that two LLMs have read: one connector knows one LLM.
+
+        Raises:
+            EllaError: it was so.
+        """
+        if (self.llm, self.width) != (other.llm, other.width):
+            raise EllaError(
+                f"One prompt was read by {self.llm}, the other by {other.llm}. Connect both "
+                f"LLM Text Encode (ELLA) nodes to the same Load LLM (ELLA)."
+            )
 
 
 def _mix(*groups: tuple[Parts, float]) -> Parts:

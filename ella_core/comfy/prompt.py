@@ -1,24 +1,18 @@
 """A prompt inside a CONDITIONING: its tokens at any timestep, and what other nodes did to them."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from comfy.conds import CONDRegular
 from comfy.model_management import intermediate_device, load_models_gpu
-from comfy_execution.utils import get_executing_context
 
 from ..errors import EllaError
 from .connector import ELLA, check_features
-from .feedback import show_on_running_node
 from .llm import LLMEmbeds
 from .report import Report
 
-logger = logging.getLogger("ella")
-
 _PLACEHOLDER_TIMESTEP = 499
-_NOWHERE = object()  # None is a run outside ComfyUI's queue
 
 
 class TimestepPrompt:
@@ -41,21 +35,6 @@ class TimestepPrompt:
         self.embeds = embeds
         self.report = report
         self.placeholder = placeholder
-        self._warned_in: Any = _NOWHERE
-
-    def warn_of_change(self) -> None:
-        """Say once per run that another node changed these tokens."""
-        run = get_executing_context()
-        if self._warned_in == run:
-            return
-        self._warned_in = run
-        text = (
-            "A node between ELLA and the sampler changed the tokens of a conditioning "
-            "(Conditioning (Average) does). They are used as they are and no longer follow the "
-            "timestep. To average prompts, use ELLA Blend Embeds instead."
-        )
-        logger.warning("%s", text)
-        show_on_running_node(text)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TimestepPrompt":
         """Some packs deep-copy conditionings; nothing in here ever needs a second copy."""
@@ -186,7 +165,7 @@ def find(tokens: torch.Tensor, prompts: Iterable[TimestepPrompt]) -> Places:
         ]
         places |= dict.fromkeys(found, prompt)
         if not found and static.any():
-            prompt.warn_of_change()
+            prompt.report.warn_of_change()
     return places
 
 

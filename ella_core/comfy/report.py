@@ -1,5 +1,6 @@
 """What a conditioning node shows of its part in a run: tokens, connector passes and their time."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 
-from .feedback import show_on_node
+from .feedback import show_on_node, show_on_running_node
 from .llm import LLMEmbeds
+
+logger = logging.getLogger("ella")
 
 _NO_RUN = object()  # None is a run outside ComfyUI's queue
 
@@ -44,6 +47,7 @@ class Report:
         self._node_id = node_id
         self._tokens = _describe(embeds)
         self._run: Any = _NO_RUN
+        self._warned_in: Any = _NO_RUN
         self._passes: list[Passes] = []
 
     def add(self, passes: Passes) -> None:
@@ -65,7 +69,20 @@ class Report:
         if self._node_id is None or get_executing_context() is None:
             return
         self._enter_run()
-        show_on_node(self._node_id, f"{self._tokens} · connector: {self._summarise()}")
+        show_on_node(self._node_id, f"{self._tokens} ·\nconnector: {self._summarise()}")
+
+    def warn_of_change(self) -> None:
+        """Say once per sampler that another node changed the prompts' tokens."""
+        sampler = get_executing_context()
+        if self._warned_in == sampler:
+            return
+        self._warned_in = sampler
+        text = (
+            "To average prompts use ELLA Blend Embeds: ConditioningAverage, or another node that "
+            "changes a conditioning's tokens, has frozen those of ELLA at one timestep."
+        )
+        logger.warning("%s", text)
+        show_on_running_node(text)
 
     def _enter_run(self) -> None:
         context = get_executing_context()

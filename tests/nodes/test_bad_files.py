@@ -90,7 +90,8 @@ def test_no_such_connector(spoiled, name):
     """ComfyUI's own check of the dropdown or ours stops it; nothing is opened."""
     result = run_one_step(spoiled, EllaGraph(ella=name))
     assert result.error is not None
-    expected = "is not a .safetensors file" if name == "pickle.pt" else "was not found. Put ella-sd"
+    gone = "was not found. Choose ELLA > Download ELLA models ... in ComfyUI's menu, or put ella-sd"
+    expected = "is not a .safetensors file" if name == "pickle.pt" else gone
     assert expected in result.error["exception_message"]
     assert_still_runs(spoiled)
 

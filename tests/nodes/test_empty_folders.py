@@ -32,5 +32,18 @@ def test_running_them_says_it_in_the_error_dialog(fresh):
     assert "press R in the editor" in message
 
 
+def test_new_nodes_have_the_released_models_if_these_are_there(fresh):
+    connector, llm = "ella-sd1.5-tsc-t5xl.safetensors", "models--google--flan-t5-xl--text_encoder"
+    for name in ("a.safetensors", connector, "z.safetensors"):
+        (fresh.base / "models/ella").mkdir(parents=True, exist_ok=True)
+        (fresh.base / "models/ella" / name).touch()
+    for name in ("a", f"of ella/{llm}", "z"):
+        (fresh.base / "models/text_encoders" / name).mkdir(parents=True)
+        (fresh.base / "models/text_encoders" / name / "config.json").touch()
+    expected = [connector, "a.safetensors", "z.safetensors"]
+    assert options(fresh, "ELLALoad", "ella_name") == expected
+    assert options(fresh, "ELLALoadLLM", "llm_name") == [f"of ella/{llm}", "a", "z"]
+
+
 def options(server, node, name):
     return server.get(f"/object_info/{node}")[node]["input"]["required"][name][1]["options"]

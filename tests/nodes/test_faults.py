@@ -131,6 +131,15 @@ def test_blending_prompts_of_two_llms(host):
     assert_fails(host, graph, "ELLABlendEmbeds", "the other by llama-96", "the same Load LLM")
 
 
+def test_prompts_of_two_llms(host):
+    graph = EllaGraph()
+    other = graph.add("ELLALoadLLM", llm_name="llama-96", dtype="fp32")
+    negative = graph.add("ELLATextEncode", llm=other, text="b", max_length=0)
+    graph.nodes[graph.conditioning.id]["inputs"]["negative"] = negative[0]
+    message = ("the other by llama-96", "the same Load LLM")
+    assert_fails(host, graph, "ELLATimestepConditioning", *message)
+
+
 def test_an_ella_conditioning_with_a_model_of_another_width(host):
     """ELLA Patch Model knows no connector: found out at the first model call."""
     graph = EllaGraph()

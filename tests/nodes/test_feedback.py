@@ -12,7 +12,7 @@ from support.host import T5, EllaGraph
 
 STEPS = 6
 SENTENCE = "A tall lighthouse of white stone stands on a black cliff above the sea."
-CONNECTOR = re.compile(r"(.*) · connector: (\d+) pass(?:es)? for (\d+) timesteps?, [\d.]+ m?s")
+CONNECTOR = re.compile(r"(.*) ·\nconnector: (\d+) pass(?:es)? for (\d+) timesteps?, [\d.]+ m?s")
 ALL_KEPT = "nothing to compute, all kept"
 
 
@@ -63,7 +63,7 @@ def test_the_passes_of_a_run_and_those_of_the_next(host, texts):
     inputs = graph.nodes[sampler.id]["inputs"]
     inputs["seed"] = 2  # the conditioning node itself is not executed again
     kept = run(host, graph).texts[node.id]
-    assert kept == f"{counts(host, *texts)} · connector: {ALL_KEPT}"
+    assert kept == f"{counts(host, *texts)} ·\nconnector: {ALL_KEPT}"
     inputs["denoise"] = 0.5
     _, passes, timesteps = said(run(host, graph), node)
     assert passes == 1
