@@ -112,7 +112,7 @@ def test_after_the_node_has_run_the_graph_does(hub, host):
     for path, content in hub.files.items():
         root = host.models / ("ella" if path == CONNECTOR else "text_encoders")
         assert (root / path).read_bytes() == content
-    assert PINNED in host.server.log.read_text()
+    assert PINNED in host.server.log_text()
     graph = EllaGraph("a red cat", ella=CONNECTOR, llm=T5_FOLDER)
     graph.save(graph.sample(record=False, steps=2))
     assert host.run(graph).error is None
@@ -288,7 +288,7 @@ def test_the_menu_tells_of_a_failure(hub, host):
     end = finished(host)
     assert end["failed"]
     assert "came with the checksum" in end["text"]
-    assert end["text"] in host.server.log.read_text()
+    assert end["text"] in host.server.log_text()
 
 
 MODELS = (b"7", b'"LLM"', b"[]", b'["LLM", {}]', b'["LLM", "../up"]')
