@@ -129,9 +129,14 @@ class Server:
                 time.sleep(0.3)
         raise RuntimeError(f"ComfyUI was not up after 5 minutes:\n{self.log_tail()}")
 
+    def log_text(self) -> str:
+        """What ComfyUI printed so far."""
+        # In the system's own encoding a byte may be unknown, and reading would then fail.
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
     def log_tail(self, lines: int = 30) -> str:
         """The end of what ComfyUI printed."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.log_text().splitlines()[-lines:])
 
     def get(self, path: str) -> Any:
         """The JSON behind a path of ComfyUI's API."""

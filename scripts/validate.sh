@@ -5,13 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 version=1.23.0
 environment=.cache/comfy-cli-$version
-if [ ! -f "$environment/installed" ]; then
+comfy() { # With a home of its own, for it writes a configuration there.
+  HOME=$PWD/$environment DO_NOT_TRACK=1 "$environment/bin/comfy" --skip-prompt "$@" 2>&1
+}
+# An environment no longer runs once the Python that made it, or the repository, has moved.
+if [ ! -f "$environment/installed" ] || ! comfy --version >/dev/null; then
   python3 -m venv --clear "$environment"
   "$environment/bin/pip" install --quiet --no-compile "comfy-cli==$version"
   touch "$environment/installed"
 fi
-# A home of its own, for it writes a configuration there.
-output=$(HOME=$PWD/$environment DO_NOT_TRACK=1 \
-  "$environment/bin/comfy" --skip-prompt node validate 2>&1) || { echo "$output"; exit 1; }
+output=$(comfy node validate) || { echo "$output"; exit 1; }
 echo "$output"
 ! grep -qi warning <<<"$output"

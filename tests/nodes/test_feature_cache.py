@@ -69,7 +69,7 @@ def clear(host):
 def test_after_a_restart_prompts_need_no_llm(base):
     with comfyui(base) as host:
         first, shown = sample(host)
-        assert LOADING in host.server.log.read_text()
+        assert LOADING in host.server.log_text()
     entries = list(features(base).glob("*.safetensors"))
     assert len(entries) == 2  # the prompt and the empty one
     assert not any(PROMPT.encode() in file.read_bytes() for file in entries)
@@ -79,7 +79,7 @@ def test_after_a_restart_prompts_need_no_llm(base):
     replace_file(weights, content[:header] + b"\xff" * (len(content) - header))  # all NaN
     with comfyui(base) as host:
         again, shown_again = sample(host)
-        assert LOADING not in host.server.log.read_text()
+        assert LOADING not in host.server.log_text()
         assert torch.equal(first, again)
         assert shown == shown_again != []
         sizes = sum(file.stat().st_size for file in entries)
@@ -88,7 +88,7 @@ def test_after_a_restart_prompts_need_no_llm(base):
         # Without the cache the spoilt weights are read, so that they would have been noticed.
         requests.post(f"{host.server.address}/free", json={"free_memory": True}, timeout=60)
         spoilt, _ = sample(host)
-        assert LOADING in host.server.log.read_text()
+        assert LOADING in host.server.log_text()
         assert not torch.equal(first, spoilt)
 
 
@@ -104,10 +104,10 @@ def test_replaced_files_are_read_again(base):
         other_llm, _ = sample(host)
         assert relative_error(other_llm, first) > 1e-3
         shutil.copytree(base / "llm before", llm, dirs_exist_ok=True)
-        loads = host.server.log.read_text().count(LOADING)
+        loads = host.server.log_text().count(LOADING)
         back, _ = sample(host)
         assert torch.equal(back, first)
-        assert host.server.log.read_text().count(LOADING) == loads == 2
+        assert host.server.log_text().count(LOADING) == loads == 2
         write_tsc(connector, layers=1, llm_dim=LLM_DIM)
         other_connector, _ = sample(host)
         assert relative_error(other_connector, first) > 1e-3
@@ -134,7 +134,7 @@ def test_a_folder_that_can_not_be_written(base):
     with comfyui(base) as host:
         first, _ = sample(host)
         again, _ = sample(host, "Another prompt.")
-        log = host.server.log.read_text()
+        log = host.server.log_text()
         assert log.count("can't be kept in") == 1
         assert str(features(base)) in log
         assert not torch.equal(first, again)
@@ -153,7 +153,7 @@ def test_a_folder_that_root_can_not_write_to(host):
     finally:
         folder.unlink()
         kept.rename(folder)
-    assert host.server.log.read_text().count(f"can't be kept in {folder}") == 1
+    assert host.server.log_text().count(f"can't be kept in {folder}") == 1
     assert not torch.equal(first, again)
 
 
@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_while_running(base):
         soft, hard = process.rlimit(psutil.RLIMIT_FSIZE)
         process.rlimit(psutil.RLIMIT_FSIZE, (2**20, hard))
         sample(host, long)
-        full = host.server.log.read_text()
+        full = host.server.log_text()
         process.rlimit(psutil.RLIMIT_FSIZE, (soft, hard))
         assert full.count(f"can't be kept in {features(base)}") == 1
         assert len(list(features(base).iterdir())) == 2  # no half of a file either
@@ -208,7 +208,7 @@ def test_damaged_entries_are_read_anew(host, damage):
     sample(host, llm=T5)  # ComfyUI's own cache, which holds the last graph only, must not answer
     after, _ = sample(host, llm=T5, **prompts)
     assert torch.equal(after, before)
-    log = host.server.log.read_text()
+    log = host.server.log_text()
     for file, expected in zip(entries, good, strict=True):
         assert log.count(f"the prompt is read anew, {file} is unusable") == 1
         assert torch.equal(load(file.read_bytes())["features"], expected)

@@ -134,6 +134,21 @@ def test_the_messages_quoted_are_in_the_code(host, nodes):
             assert any(map(message.search, code)), (node_id, quoted)
 
 
+def rows(text):
+    """dtype -> median and worst distance from fp32, from the rows of a table."""
+    found = re.findall(r"^\| `?(\w+)[^|]*\| ([\d.]+) \| ([\d.]+) \|", text, re.M)
+    return {dtype: distances for dtype, *distances in found}
+
+
+def test_the_precisions_are_those_of_the_benchmarks(host):
+    _, _, section = (ROOT / "docs/benchmarks.md").read_text("utf-8").partition("**Precision**")
+    measured = rows(section)
+    assert measured.pop("fp32") == ["0", "0"]  # what the others are compared with
+    assert measured.keys() == {"fp16", "bf16", "fp8", "int8"}
+    for page in ("ELLALoadLLM", "ELLALoadLLM/zh", "ELLALoadLLM/ja"):
+        assert rows(host.server.text(f"{DOCS}/{page}.md")) == measured, page
+
+
 def test_pictures_are_there_and_small_and_none_is_left_over(host, nodes):
     named = set()
     for node_id, _, page in pages(host, nodes):

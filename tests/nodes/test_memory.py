@@ -60,7 +60,7 @@ def test_models_that_are_loaded_in_part_give_the_same_picture(host, start, pictu
         built, saved = graph()
         result = server.run(built.nodes)
         assert result.error is None, result.error
-        log = server.log.read_text()
+        log = server.log_text()
         for model in ("BaseModel", "Resampler"):
             assert f"Requested to load {model}\nloaded partially" in log
         assert "Requested to load Holder\nloaded completely" in log

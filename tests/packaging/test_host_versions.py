@@ -137,7 +137,7 @@ def test_a_comfyui_that_is_too_old_says_so_in_one_line(tmp_path):
     replace(file, "WrappersMP.PREPARE_SAMPLING", "WrappersMP.NOT_YET")
     with Server(tmp_path, ["--cpu"], with_pack=False) as server:
         infos = server.get("/object_info")
-        lines = server.log.read_text().splitlines()
+        lines = server.log_text().splitlines()
     assert "KSampler" in infos
     assert not any(PACK_NAME in info["python_module"] for info in infos.values())
     found = [line for line in lines if "ELLA Nodes" in line]

@@ -32,7 +32,7 @@ def start(base):
 
 
 def assert_no_errors(server):
-    log = server.log.read_text()
+    log = server.log_text()
     assert not any(sign in log for sign in ("Traceback", "IMPORT FAILED", "Cannot import"))
 
 

@@ -62,6 +62,7 @@ def test_the_registrys_archive_has_what_the_readme_shows_and_not_the_scripts():
     left_out = required(ROOT / ".comfyignore")
     assert {"scripts/", "tests/"} <= set(left_out)
     assert all((ROOT / folder).is_dir() for folder in left_out)
+    assert COMFY["includes"] == []  # would bring back what is left out, and what git ignores
     readme = (ROOT / "README.md").read_text("utf-8")
     linked = re.findall(r"""(?:\]\(|src=")(?!https?:|#)([^)"#]+)""", readme)
     assert {"CONTRIBUTING.md", "docs/benchmarks.md", "docs/images/help.jpg"} <= set(linked)

@@ -74,7 +74,7 @@ def test_a_graph_runs_with_the_models_that_are_there(hub, host, models):
     reason = first.partition("not reached: ")[2]
     assert reason.startswith(f"the connection to {hub.address} failed (")
     assert said.splitlines() == report(hub.address, models, reason)
-    log = host.server.log.read_text()
+    log = host.server.log_text()
     assert all(line in log for line in said.splitlines())
     assert {path.name for path in (models / "ella").iterdir()} == {CONNECTOR}
 

@@ -1,0 +1,98 @@
+"""The routes behind the menu's downloads in a real ComfyUI, from a hub on this machine."""
+
+import threading
+
+import pytest
+import requests
+
+from support.downloads import download, offered
+from support.hub import CHUNK, CONNECTOR, PINNED, REPO, T5_FOLDER, part_of, stall_after
+from support.wait import wait_until
+
+
+def post(host, path, **body):
+    return requests.post(f"{host.server.address}/ella/downloads{path}", json=body, timeout=60)
+
+
+def finished(host):
+    """The status once the menu's download is over."""
+    wait_until(lambda: not host.server.get("/ella/downloads/status")["running"])
+    return host.server.get("/ella/downloads/status")
+
+
+def test_the_menu_shows_what_there_is(hub, host):
+    connector, llm = host.server.get("/ella/downloads")
+    size = len(hub.files[CONNECTOR])
+    assert connector == {
+        "name": "connector",
+        "label": "ELLA connector",
+        "address": f"{hub.address}/{REPO}",
+        "commit": PINNED,
+        "target": str(host.models / "ella" / CONNECTOR),
+        "size": size,
+        "missing": size,
+    }
+    assert llm["target"] == str(host.models / "text_encoders" / T5_FOLDER)
+    assert not any("resolve" in path for path, _ in hub.requests)
+    assert not (host.models / "ella" / CONNECTOR).exists()
+    download(host, "connector")
+    assert host.server.get("/ella/downloads")[0]["missing"] == 0
+
+
+def test_the_menu_says_what_is_wrong_with_the_hub(hub, host):
+    hub.status = 403
+    answer = requests.get(f"{host.server.address}/ella/downloads", timeout=60)
+    assert answer.status_code == 502
+    assert "set HF_TOKEN" in answer.json()["error"]
+
+
+def test_the_menu_downloads(hub, host):
+    assert post(host, "", models=["connector", "LLM"]).json()["running"]
+    end = finished(host)
+    assert not end["failed"]
+    assert end["text"].count(": downloaded ") == len(hub.files)
+    assert {CONNECTOR, T5_FOLDER} <= set(offered(host))
+
+
+def test_the_menu_stops_a_download_and_only_one_runs(hub, host, long_connector):
+    released = threading.Event()
+    hub.fault = stall_after(CHUNK + 1, released)
+    post(host, "", models=["connector"])
+    wait_until(lambda: host.server.get("/ella/downloads/status")["done"] == CHUNK)
+    second = post(host, "", models=["LLM"])
+    assert second.status_code == 409
+    assert "running already" in second.json()["error"]
+    result, _, _ = download(host, "LLM")
+    assert "running already" in result.error["exception_message"]
+    post(host, "/stop")
+    released.set()
+    end = finished(host)
+    assert end["failed"]
+    assert "stopped" in end["text"]
+    assert part_of(host.models / "ella").stat().st_size < len(long_connector)
+    hub.fault = None
+    post(host, "", models=["connector"])
+    assert not finished(host)["failed"]
+    assert (host.models / "ella" / CONNECTOR).read_bytes() == long_connector
+
+
+def test_the_menu_tells_of_a_failure(hub, host):
+    hub.checksums[CONNECTOR] = "0" * 64
+    post(host, "", models=["connector"])
+    end = finished(host)
+    assert end["failed"]
+    assert "came with the checksum" in end["text"]
+    assert end["text"] in host.server.log_text()
+
+
+MODELS = (b"7", b'"LLM"', b"[]", b'["LLM", {}]', b'["LLM", "../up"]')
+MALFORMED = [b"", b"{", b"\xff", b"null", b"[]", b"{}", *(b'{"models": %s}' % m for m in MODELS)]
+
+
+@pytest.mark.parametrize("body", MALFORMED)
+def test_the_menu_takes_known_names_only(hub, host, body):
+    answer = requests.post(f"{host.server.address}/ella/downloads", data=body, timeout=60)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("Expected ")
+    assert not host.server.get("/ella/downloads/status")["running"]
+    assert hub.requests == []
