@@ -14,7 +14,6 @@ from typing import Any
 
 from .errors import EllaError
 
-_TIMEOUT = 30  # seconds for the hub's answer
 # Data and text only: no format that can run code when opened, no name that leads elsewhere.
 _SAFE_NAME = re.compile(r"\w[\w.-]*\.(safetensors|json|txt|model)")
 
@@ -106,10 +105,11 @@ def look_up(source: Source) -> list[RemoteFile]:
         EllaError: the files are not there, or no checksum is given for one.
     """
     from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT as SECONDS
 
     try:
         info = HfApi().model_info(
-            source.repo, revision=source.revision, files_metadata=True, timeout=_TIMEOUT
+            source.repo, revision=source.revision, files_metadata=True, timeout=SECONDS
         )
     except (ValueError, KeyError, TypeError) as error:  # a login page, or some other service
         raise EllaError(f"{endpoint()} does not answer like the Hugging Face hub") from error

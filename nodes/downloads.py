@@ -69,9 +69,9 @@ class ELLADownloadModels(io.ComfyNode):
             show_on_node(cls.hidden.unique_id, progress)
 
         show_on_node(cls.hidden.unique_id, "asking the hub")
-        report = downloads().run(_names(models), on_progress)
-        show_on_node(cls.hidden.unique_id, report)
-        return io.NodeOutput(report, ui=ui.PreviewText(report))
+        outcome = downloads().run(_names(models), on_progress)
+        show_on_node(cls.hidden.unique_id, outcome.summary)
+        return io.NodeOutput(outcome.report, ui=ui.PreviewText(outcome.report))
 
 
 def _names(models: str) -> tuple[str, ...]:

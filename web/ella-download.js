@@ -6,6 +6,7 @@ import { t } from "./ella-texts.js"
 
 const DOWNLOAD = "ELLA.DownloadModels"
 const POLL = 1000 // milliseconds
+const TOAST = 10_000 // milliseconds
 
 async function ask(path, body) {
   const options = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) }
@@ -77,6 +78,7 @@ class DownloadDialog {
     this.start.hidden = !start
     this.again.hidden = !again
     this.stop.hidden = this.bar.hidden = !progress
+    this.close.textContent = progress ? t("Go on in the background") : t("Close")
     const button = start ? this.start : again ? this.again : this.close
     button.focus()
   }
@@ -126,7 +128,12 @@ class DownloadDialog {
     const properties = { type: "checkbox", checked: !there, disabled: there, value: model.name }
     const box = element("input", { marginRight: "0.5rem" }, properties)
     const { address, target } = model
-    const from = t("from <address>, commit <commit>", { address, commit: model.commit.slice(0, 12) })
+    const from = model.unreached
+      ? t("<address> was not reached, nothing was compared: <reason>", {
+          address,
+          reason: model.unreached,
+        })
+      : t("from <address>, commit <commit>", { address, commit: model.commit.slice(0, 12) })
     const title = t("<model> (<state>)", { model: model.label, state: stateText(model) })
     label.append(box, element("b", {}, { textContent: title }))
     for (const textContent of [from, t("to <target>", { target })]) {
@@ -168,7 +175,8 @@ class DownloadDialog {
     this.show({ again: failed })
     const severity = failed ? "error" : "success"
     if (!this.root.open) {
-      app.extensionManager.toast.add({ severity, summary: "ELLA", detail: text })
+      const life = failed ? undefined : TOAST // a failure stays until it is closed
+      app.extensionManager.toast.add({ severity, summary: "ELLA", detail: text, life })
     }
     if (!failed) await app.refreshComboInNodes()
   }

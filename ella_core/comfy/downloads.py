@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import folder_paths
 
-from ..downloads import Download
+from ..downloads import Download, size_text
 from ..errors import EllaError
 from ..hub import SOURCES, HubUnreachedError, endpoint
 from .folders import CONNECTOR_FOLDER, LLM_FOLDERS, file_identity
@@ -21,6 +21,13 @@ _FOLDERS = {"connector": (CONNECTOR_FOLDER,), "LLM": LLM_FOLDERS}
 
 
 Progress = Callable[[str, int, int], None]  # what is going on, bytes done, bytes in all
+
+
+class Outcome(NamedTuple):
+    """What was done: in short, and with the commit of each model and a line for each file."""
+
+    summary: str
+    report: str
 
 
 class _Stop(BaseException):
@@ -64,7 +71,7 @@ class Downloads:
         self._busy = threading.Lock()
         self._stop = threading.Event()
 
-    def run(self, names: Iterable[str], on_progress: Progress) -> str:
+    def run(self, names: Iterable[str], on_progress: Progress) -> Outcome:
         """Download and wait for it.
 
         Args:
@@ -72,8 +79,8 @@ class Downloads:
             on_progress: told the text and bytes of `Status`; what it raises ends the download.
 
         Returns:
-            What was done: the commit of each model, and a line for each file. If the hub is not
-            reached and the model is there: that, why, and that it was not compared.
+            What was done. If the hub is not reached and a model is there: that, why, and that it
+            was not compared.
 
         Raises:
             EllaError: see `Download.of` and `Download.fetch`; or another download is running.
@@ -109,7 +116,7 @@ class Downloads:
         except EllaError as error:
             logger.error("%s", error)
 
-    def _run(self, names: Iterable[str], on_progress: Progress) -> str:
+    def _run(self, names: Iterable[str], on_progress: Progress) -> Outcome:
         def report(text: str, done: int, total: int) -> None:
             self.status = Status(True, text, done, total)
             if self._stop.is_set():
@@ -117,23 +124,26 @@ class Downloads:
             on_progress(text, done, total)
 
         early = "The download was interrupted, or failed for the reason in ComfyUI's log."
-        outcome = Status(text=f"{early} Download again to go on.", failed=True)
+        status = Status(text=f"{early} Download again to go on.", failed=True)
         try:
-            outcome = Status(text="\n".join(_fetch(name, report) for name in names))
-            return outcome.text
+            done = [_fetch(name, report) for name in names]
+            outcome = Outcome(*map("\n".join, zip(*done, strict=True)))
+            status = Status(text=outcome.summary)
+            return outcome
         except EllaError as error:
-            outcome.text = str(error)
+            status.text = str(error)
             raise
         except _Stop as error:
-            outcome.text = "The download was stopped in the menu; download again to go on."
-            raise EllaError(outcome.text) from error
+            status.text = "The download was stopped in the menu; download again to go on."
+            raise EllaError(status.text) from error
         finally:
-            self.status = outcome
+            self.status = status
             self._busy.release()
 
 
-def _fetch(name: str, report: Progress) -> str:
-    """Have a model at its place, compared with the hub's if it answers. Returns what was done."""
+def _fetch(name: str, report: Progress) -> Outcome:
+    """Have a model at its place, compared with the hub's if it answers."""
+    label = SOURCES[name].label
     try:
         download = _find(name)
     except HubUnreachedError as error:
@@ -145,33 +155,38 @@ def _fetch(name: str, report: Progress) -> str:
             f"{target(name)}: is there, and was not compared with the hub's checksums"
         )
         logger.warning("%s", done)
-        return done
+        return Outcome(f"{label}: is there, not compared, the hub was not reached", done)
+    coming = sum(file.remote.size for file in download.files if not file.is_there)
     lines = [f"{download.source.repo}, commit {download.commit}:", *download.fetch(report)]
     done = "\n".join(lines)
     logger.info("%s", done)
-    return done
+    what = f"downloaded {size_text(coming)}" if coming else "was there, with the right checksums"
+    return Outcome(f"{label}: {what}", done)
 
 
 def describe() -> list[dict[str, Any]]:
     """What can be downloaded, for the editor's dialog: name, label, source, target, bytes.
 
+    Of a model that is there while the hub is not reached: why that is, in place of the commit.
+
     Raises:
-        EllaError: the hub is not reached, or does not have it.
+        EllaError: the hub is not reached and models are missing, or it does not have them.
     """
-    return [_describe(name, _find(name)) for name in SOURCES]
-
-
-def _describe(name: str, download: Download) -> dict[str, Any]:
-    source = download.source
-    return {
-        "name": name,
-        "label": source.label,
-        "address": f"{endpoint()}/{source.repo}",
-        "commit": download.commit,
-        "target": str(target(name)),
-        "size": download.size,
-        "missing": download.missing,
-    }
+    models, unreached = [], []
+    for name, source in SOURCES.items():
+        address = f"{endpoint()}/{source.repo}"
+        about: dict[str, Any] = {"name": name, "label": source.label, "address": address}
+        try:
+            download = _find(name)
+            about |= {"commit": download.commit, "size": download.size, "missing": download.missing}
+        except HubUnreachedError as error:
+            about |= {"unreached": error.reason, "missing": 0}
+            if not is_complete(name):
+                unreached.append(str(error))
+        models.append({**about, "target": str(target(name))})
+    if unreached:
+        raise EllaError("\n\n".join(unreached))
+    return models
 
 
 def target(name: str) -> Path:

@@ -155,13 +155,13 @@ def test_shows_downloads_and_offers_the_models(page, dialog, choose, hub, models
     total = len(hub.files[CONNECTOR])
     text(dialog, f"downloading the ELLA connector: {megabytes(CHUNK)} of {megabytes(total)}")
     assert dialog.locator("progress").evaluate("bar => bar.value") == pytest.approx(CHUNK / total)
-    assert buttons(dialog) == ["Stop", "Close"]
+    assert buttons(dialog) == ["Stop", "Go on in the background"]
     release()
     report = text(dialog, ": downloaded")
+    assert [line.partition(": ")[0] for line in report.splitlines()] == list(LABELS.values())
     assert buttons(dialog) == ["Close"]
     for path, content in hub.files.items():
         file = targets[CONNECTOR if path == CONNECTOR else T5_FOLDER] / path
-        assert f"{file}: downloaded" in report
         assert file.read_bytes() == content
     escape(page, dialog)
     for i, name in enumerate(targets):
@@ -195,6 +195,33 @@ def test_goes_on_while_closed_until_it_is_stopped(page, dialog, choose, hub, mod
     to_come = dialog.get_by_text("of them still to come")
     to_come.wait_for(timeout=20_000)
     assert to_come.inner_text().startswith(LABELS[CONNECTOR])
+
+
+def test_a_download_that_ends_unseen_is_told_of_for_a_while(page, dialog, choose, models, release):
+    choose()
+    dialog.get_by_label(LABELS[T5_FOLDER]).uncheck()
+    button(dialog, "Download").click()
+    text(dialog, f"{megabytes(CHUNK)} of")
+    button(dialog, "Go on in the background").click()
+    release()
+    toast = page.locator(".p-toast-message-success").filter(has_text="ELLA connector: downloaded")
+    toast.wait_for(timeout=30_000)
+    toast.wait_for(state="hidden", timeout=30_000)
+
+
+def test_without_the_hub_it_shows_what_is_there(page, dialog, choose, hub, models):
+    for path, content in hub.files.items():
+        file = models / ("ella" if path == CONNECTOR else "text_encoders") / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    with hub.away():
+        choose()
+        text(dialog, "Everything is there.")
+    assert buttons(dialog) == ["Close"]
+    for row in dialog.locator("label").all():
+        assert "(already there)" in row.locator("b").inner_text()
+        unreached = f"{hub.address}/{REPO} was not reached, nothing was compared: the connection to"
+        assert row.locator("div").first.inner_text().startswith(unreached)
 
 
 def refuses(hub):

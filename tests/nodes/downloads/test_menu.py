@@ -50,7 +50,10 @@ def test_the_menu_downloads(hub, host):
     assert post(host, "", models=["connector", "LLM"]).json()["running"]
     end = finished(host)
     assert not end["failed"]
-    assert end["text"].count(": downloaded ") == len(hub.files)
+    connector, llm = end["text"].splitlines()
+    assert connector.startswith("ELLA connector: downloaded ")
+    assert llm.startswith("FLAN-T5-XL encoder: downloaded ")
+    assert all(f"{path}: downloaded " in host.server.log_text() for path in hub.files)
     assert {CONNECTOR, T5_FOLDER} <= set(offered(host))
 
 

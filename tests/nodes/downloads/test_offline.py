@@ -1,6 +1,7 @@
 """The download node where the hub can't be reached, in a real ComfyUI after a restart."""
 
 import pytest
+import requests
 
 from comfyui import Server
 from support.host import EllaGraph, Graph, Host
@@ -77,6 +78,28 @@ def test_a_graph_runs_with_the_models_that_are_there(hub, host, models):
     log = host.server.log_text()
     assert all(line in log for line in said.splitlines())
     assert {path.name for path in (models / "ella").iterdir()} == {CONNECTOR}
+
+
+def test_the_menu_shows_the_models_that_are_there(hub, host, models):
+    with hub.away():
+        shown = host.server.get("/ella/downloads")
+    for entry, (name, folder) in zip(shown, TARGETS.items(), strict=True):
+        assert entry["target"] == str(models / folder / name)
+        assert (entry["missing"], entry.get("commit")) == (0, None)
+        assert entry["unreached"].startswith(f"the connection to {hub.address} failed (")
+
+
+def test_the_menu_says_how_to_get_by_hand_what_is_missing(hub, host, models):
+    address = f"{host.server.address}/ella/downloads"
+    (models / "text_encoders" / T5_FOLDER / "config.json").unlink()
+    with hub.away():
+        one = requests.get(address, timeout=60)
+        (models / "ella" / CONNECTOR).unlink()
+        both = requests.get(address, timeout=60)
+    assert (one.status_code, both.status_code) == (502, 502)
+    commands = [f"hf download {REPO} {what} " for what in (CONNECTOR, f'--include "{T5_FOLDER}/*"')]
+    assert [command in one.json()["error"] for command in commands] == [False, True]
+    assert [command in both.json()["error"] for command in commands] == [True, True]
 
 
 def test_compared_once_the_hub_is_back(hub, host, models):
