@@ -140,6 +140,10 @@ def _open(path: Path) -> tuple[Any, PromptTokenizer]:
 
     folder, source = _source(path)
     config = AutoConfig.from_pretrained(folder, **source)
+    if is_gguf(path) and config.model_type in ("t5", "umt5"):
+        # Of T5, GGUF holds the gated kind, whose activation the file does not name. transformers
+        # takes it for ReLU, without a word.
+        config.dense_act_fn = "gelu_new"
     tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **source)
     special = _gguf_special_tokens(path) if is_gguf(path) else SpecialTokens.of(tokenizer)
     positions = getattr(config, "max_position_embeddings", None)
