@@ -8,7 +8,9 @@ CONNECTOR = {"ella_name": "ella-sd1.5-tsc-t5xl.safetensors"}
 LLM = {"llm_name": "models--google--flan-t5-xl--text_encoder"}
 FOX = "A red fox sleeps in the fresh snow under a pine, and the morning sun shines on its fur."
 OWL = "A grey owl sits on a fence in the fog."
-COLUMN, WIDE_COLUMN = 310, 340  # pixels of the editor's canvas; wide where titles are long
+# Pixels of the editor's canvas; wide where titles are long. The help panel shows a picture 240
+# pixels wide: the fewer columns it has, the better it can be read.
+COLUMN, WIDE_COLUMN = 310, 340
 
 
 @dataclass
@@ -68,37 +70,28 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "checkpoint": Node("CheckpointLoaderSimple", (0, 0), CHECKPOINT),
         "ella": Node("ELLALoad", (0, 150), CONNECTOR),
         "llm": Node("ELLALoadLLM", (0, 260), LLM),
-        "positive": text(1, 150, FOX),
-        "negative": text(1, 380),
+        "positive": text(0, 410, FOX),
+        "negative": text(0, 640),
         "both": condition(
-            2,
+            1,
             0,
             model=("checkpoint", 0),
             ella=("ella", 0),
             positive=("positive", 0),
             negative=("negative", 0),
         ),
-        "sampler": sampler(3, 0, "both", positive=("both", 1), negative=("both", 2)),
+        "sampler": sampler(1, 230, "both", positive=("both", 1), negative=("both", 2)),
     },
     "ELLAConditioning": {
         "ella": Node("ELLALoad", (0, 0), CONNECTOR),
         "llm": Node("ELLALoadLLM", (0, 110), LLM),
-        "scene": text(1, 0, "A fox and an owl look at each other in a winter forest."),
-        "negative": text(1, 230),
-        "left": text(1, 460, FOX),
-        "both": condition(2, 0, ella=("ella", 0), positive=("scene", 0), negative=("negative", 0)),
-        "more": one_more(2, 460, "left"),
+        "left": text(0, 260, FOX),
+        "more": one_more(1, 0, "left"),
         "area": Node(
             "ConditioningSetArea",
-            (3, 460),
+            (1, 190),
             {"width": 256, "height": 512},
             {"conditioning": ("more", 0)},
-        ),
-        "joined": Node(
-            "ConditioningCombine",
-            (4, 200),
-            {},
-            {"conditioning_1": ("both", 1), "conditioning_2": ("area", 0)},
         ),
     },
     "ELLAPatchModel": {
@@ -110,10 +103,10 @@ GRAPHS: dict[str, dict[str, Node]] = {
     },
     "ELLABlendEmbeds": {
         "llm": Node("ELLALoadLLM", (0, 0), LLM),
-        "a": text(1, 0, FOX),
-        "b": text(1, 230, OWL),
-        "blend": Node("ELLABlendEmbeds", (2, 0), {}, {"embeds_a": ("a", 0), "embeds_b": ("b", 0)}),
-        "both": condition(3, 0, positive=("blend", 0)),
+        "a": text(0, 150, FOX),
+        "b": text(0, 380, OWL),
+        "blend": Node("ELLABlendEmbeds", (1, 0), {}, {"embeds_a": ("a", 0), "embeds_b": ("b", 0)}),
+        "both": condition(1, 150, positive=("blend", 0)),
     },
     "ELLADownloadModels": {
         "download": Node("ELLADownloadModels", (0, 0)),

@@ -101,7 +101,8 @@ def open_editor(browser: "Browser", server: "Server") -> "Editor":
     # A small LLM with T5's real tokenizer, under the released one's name.
     write_t5(server.base / "models/text_encoders" / LLM["llm_name"])
     badges = ("NodeSourceBadgeMode", "NodeLifeCycleBadgeMode")
-    server.post("/settings", {f"Comfy.NodeBadge.{badge}": "None" for badge in badges})
+    settings = {f"Comfy.NodeBadge.{badge}": "None" for badge in badges}
+    server.post("/settings", {**settings, "Comfy.Graph.CanvasInfo": False})
     return Editor(browser, server, width=1850, height=1000)
 
 

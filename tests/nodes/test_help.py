@@ -107,6 +107,13 @@ def test_pages_name_every_output(host, nodes, texts):
             assert f"**{label}**" in page, (node_id, language, name)
 
 
+def test_conditioning_nodes_are_called_as_comfyui_calls_them(host, nodes):
+    shown = {info["display_name"] for info in host.server.get("/object_info").values()}
+    english = [page for _, language, page in pages(host, nodes) if language == "en"]
+    for text in [*english, (ROOT / "README.md").read_text("utf-8")]:
+        assert set(re.findall(r"Conditioning \(.+?\)|\bConditioning[A-Z]\w+", text)) <= shown
+
+
 def test_every_language_quotes_the_same_messages_and_shows_the_same_pictures(host, nodes):
     of = {}
     for node_id, language, page in pages(host, nodes):

@@ -71,6 +71,15 @@ def test_the_registrys_archive_has_what_the_readme_shows_and_not_the_scripts():
         assert not path.startswith(tuple(left_out)), path
 
 
+def test_links_within_the_readme_lead_to_a_heading():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", readme, flags=re.DOTALL), re.M)
+    anchors = {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
+    linked = set(re.findall(r"\]\(#([^)]+)\)", readme))
+    assert "install-into-your-comfyui" in linked
+    assert linked <= anchors
+
+
 @pytest.mark.parametrize("field", ["name", "description", "license"])
 def test_fields_that_the_registry_shows(field):
     assert PROJECT[field]

@@ -14,6 +14,7 @@ from .models import add_clip
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 STEPS = 2
 SMALLER = 4  # sizes and positions in pixels are divided by that
+MEGAPIXELS = 0.02  # 144 x 144, where a node takes them
 
 _WITH_CLIP = "sd15-with-clip.safetensors"
 _CHOSEN = {
@@ -48,4 +49,5 @@ def small(host: Host, path: Path) -> dict[str, Any]:
     for node in workflow["nodes"]:
         pixels = {k: v for k, v in widgets(node).items() if k in ("width", "height", "x", "y")}
         set_widgets({"nodes": [node]}, **{k: v // SMALLER for k, v in pixels.items()})
+    set_widgets(workflow, megapixels=MEGAPIXELS)
     return workflow

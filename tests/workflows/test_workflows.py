@@ -99,6 +99,14 @@ def test_explains_itself(path):
 
 
 @each_workflow
+def test_a_seed_from_another_node_is_not_said_to_change_by_itself(path):
+    for node in read(path)["nodes"]:
+        for entry in node["inputs"]:
+            if entry["name"] == "seed" and entry["link"] is not None:
+                assert node["widgets_values"][1] == "fixed", node["id"]
+
+
+@each_workflow
 def test_nothing_overlaps(path):
     workflow = read(path)
     for a, b in combinations(workflow["nodes"], 2):
