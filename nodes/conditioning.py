@@ -157,7 +157,7 @@ class ELLABlendEmbeds(io.ComfyNode):
             display_name="ELLA Blend Embeds",
             category=CATEGORY,
             description="Averages two prompts. The average is taken of the connector's tokens at "
-            "every timestep, which Conditioning (Average) can't do.",
+            "every timestep, which ConditioningAverage can't do.",
             inputs=[
                 EmbedsType.Input("embeds_a", tooltip="From LLM Text Encode."),
                 EmbedsType.Input(

@@ -67,7 +67,8 @@ class ELLA:
     ) -> Passes:
         """Compute on `device` what is not kept yet: all prompts and timesteps in one pass.
 
-        Several passes only where one would take too much memory (`_MAX_ROWS`).
+        Several passes where one would take too much memory (`_MAX_ROWS`), and one for each group
+        of prompts that lack the same timesteps.
 
         Args:
             embeds: the prompts.
