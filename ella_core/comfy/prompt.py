@@ -72,8 +72,8 @@ def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds], report: Report) -> lis
 class TimestepTokens(torch.Tensor):
     """The tensor of a CONDITIONING, which remembers its prompts whatever is done to it.
 
-    Conditioning (Concat) and ConditioningAverage keep the options of their first conditioning alone. Where
-    ELLA comes second, this tensor is the only thing of ours that is left.
+    Conditioning (Concat) and ConditioningAverage keep the options of their first conditioning
+    alone. Where ELLA comes second, this tensor is the only thing of ours that is left.
     """
 
     prompts: tuple[TimestepPrompt, ...]
