@@ -12,7 +12,7 @@ const MARGIN = 4
 const REPORT = "$$node-text-preview" // ComfyUI's widget with the line that a node shows in a run
 
 const STYLE = `
-  .ella-tokens { box-sizing: border-box; padding: 0 7px; pointer-events: none;
+  .ella-tokens { box-sizing: border-box; contain: inline-size; padding: 0 7px; pointer-events: none;
     font: 11px/15px Inter, Arial, sans-serif; color: var(--input-text); }
   .ella-tokens.muted { color: var(--descrip-text); }
   .ella-tokens.stale { opacity: 0.6; }
