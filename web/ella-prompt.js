@@ -3,17 +3,20 @@
 import { app } from "../../scripts/app.js"
 import { t } from "./ella-texts.js"
 
+// Nodes that hand on what is written in their own widget "value".
+const PRIMITIVES = new Set(["PrimitiveString", "PrimitiveStringMultiline"])
+
 // What is to be counted, or a hint why that is not known before the run.
 export function ask(node) {
   const question = {}
   for (const name of ["text", "max_length", "long_prompt"]) {
     const slot = inputOf(node, name)
     const input = slot?.label || slot?.localized_name || name
-    const found = origins(node, slot)
-    if (!found.every(({ widget }) => widget)) {
+    const widgets = sources(node, slot, ({ type }) => PRIMITIVES.has(type) && "value")
+    if (!widgets.length || widgets.includes(undefined)) {
       return { hint: t("<input> comes from another node: counted in the run", { input }) }
     }
-    const values = new Set(found.map(({ widget }) => widget.value))
+    const values = new Set(widgets.map(({ value }) => value))
     if (values.size > 1) {
       return {
         hint: t("<input> differs between uses of this subgraph: counted in the run", { input }),
@@ -21,11 +24,12 @@ export function ask(node) {
     }
     question[name] = [...values][0]
   }
-  const names = new Set(origins(node, inputOf(node, "llm")).flatMap(llmNames))
-  if (!names.size) return { hint: t("connect Load LLM (ELLA) to count tokens") }
-  if (names.has(undefined)) {
+  const llms = sources(node, inputOf(node, "llm"), () => "llm_name")
+  if (!llms.length) return { hint: t("connect Load LLM (ELLA) to count tokens") }
+  if (llms.includes(undefined)) {
     return { hint: t("the LLM is chosen by another node: counted in the run") }
   }
+  const names = new Set(llms.map(({ value }) => value))
   if (names.size > 1) {
     return { hint: t("the LLM differs between uses of this subgraph: counted in the run") }
   }
@@ -62,17 +66,24 @@ function subgraphNodes(graph) {
   return [...here, ...here.flatMap((node) => subgraphNodes(node.subgraph))]
 }
 
-// The LLM's names behind an origin, through reroutes and subgraphs: none where nothing is
-// connected, undefined where the run decides.
-function llmNames({ node, slot, within }) {
-  if (!node) return []
+// The widgets that an input's value comes from, through reroutes and subgraphs: none where nothing
+// is connected, undefined where the run decides. `inputFrom` names the input of a node that its
+// output stands for.
+function sources(node, input, inputFrom, within = []) {
+  return origins(node, input, within).flatMap((origin) => behind(origin, inputFrom))
+}
+
+function behind({ widget, node, slot, within }, inputFrom) {
+  if (!node) return widget ? [widget] : []
   if (node.subgraph) {
     const link = node.subgraph.outputNode.slots[slot]?.getLinks()[0]
-    return link ? follow(node.subgraph, link, [...within, node]).flatMap(llmNames) : []
+    const found = link ? follow(node.subgraph, link, [...within, node]) : []
+    return found.flatMap((origin) => behind(origin, inputFrom))
   }
+  if (node.type === "PrimitiveNode") return [node.widgets?.[0]] // the editor's own
   if (node.isVirtualNode && node.inputs?.length) {
-    return origins(node, node.inputs[0], within).flatMap(llmNames)
+    return sources(node, node.inputs[0], inputFrom, within)
   }
-  const input = inputOf(node, "llm_name")
-  return input ? origins(node, input, within).map(({ widget }) => widget?.value) : [undefined]
+  const input = inputOf(node, inputFrom(node))
+  return input ? sources(node, input, inputFrom, within) : [undefined]
 }

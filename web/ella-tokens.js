@@ -148,7 +148,10 @@ class Counter {
     this.shown = key
     if (answer.error) {
       this.retry = Date.now() + RETRY
-      this.show(answer.error, { muted: true })
+      const line = answer.missing
+        ? t("LLM missing: menu ELLA > Download ELLA models ...")
+        : answer.error
+      this.show(line, { title: answer.error, muted: true })
     } else {
       const share = Math.min(1, answer.tokens / answer.limit)
       this.show(lineOf(answer), { over: answer.over, share, exact: !answer.about })

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..errors import EllaError
+from ..errors import EllaError, MissingLLMError
 
 RELEASED_CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 CONNECTOR_FOLDER = "ella"
@@ -65,13 +65,13 @@ def llm_path(name: str) -> Path:
     """The folder or GGUF file behind an entry of the LLM dropdown.
 
     Raises:
-        EllaError: there is no such LLM.
+        MissingLLMError: there is no such LLM.
     """
     roots = [root for folder in LLM_FOLDERS for root in folder_paths.get_folder_paths(folder)]
     places = [] if _leads_elsewhere(Path(name)) else [Path(root, name) for root in roots]
     path = next(filter(_is_llm, places), None)
     if path is None:
-        raise EllaError(
+        raise MissingLLMError(
             f"The LLM {name!r} was not found. Put a folder with config.json, model.safetensors and "
             f"tokenizer (for the released ELLA: models--google--flan-t5-xl--text_encoder, 2.95 GB, "
             f"from Hugging Face QQGYLab/ELLA), or a GGUF file, into {_join(roots)}, press R in "

@@ -87,8 +87,12 @@ def test_asks_again_after_an_error(editor, host):
     editor.page.evaluate("built.linked.widgets[0].value = 'A red cat.'")
     wait_for(editor, "built.linked", "not counted: Failed to fetch")
     editor.page.unroute("**/ella/tokens")
-    first = f"({LINE})(built.linked).innerText.startsWith(\"The LLM 'comes later' was not found\")"
-    editor.page.wait_for_function(first)
+    wait_for(editor, "built.linked", "LLM missing: menu ELLA > Download ELLA models ...")
+    title = editor.page.evaluate(f"({LINE})(built.linked).querySelector('p').title")
+    assert title.startswith("The LLM 'comes later' was not found. Put a folder with")
+    width = "p => [p.scrollWidth, p.clientWidth]"
+    needs, has = editor.page.evaluate(f"({width})(({LINE})(built.linked).querySelector('p'))")
+    assert needs <= has
     before = len(asked)
     editor.page.wait_for_timeout(3000)
     assert len(asked) == before
@@ -96,6 +100,39 @@ def test_asks_again_after_an_error(editor, host):
     expected = tokens(host, "comes later", "A red cat.")
     wait_for(editor, "built.linked", f"{expected} of 128 tokens")
     editor.errors.clear()  # the browser itself notes every answer that is an error
+
+
+PRIMITIVE = """type => {
+  const source = LiteGraph.createNode(type)
+  app.graph.add(source)
+  source.connect(0, built.linked, built.linked.inputs.findIndex(({ name }) => name === "text"))
+  source.widgets[0].value = "A red cat."
+  built.source = source
+}"""
+
+
+@pytest.mark.parametrize("type_", ["PrimitiveString", "PrimitiveStringMultiline", "PrimitiveNode"])
+def test_a_text_from_a_primitive_node(editor, host, type_):
+    editor.page.evaluate(BUILD)
+    editor.page.evaluate(f"built.llm.widgets[0].value = '{T5}'")
+    editor.page.evaluate(PRIMITIVE, type_)
+    wait_for(editor, "built.linked", f"{tokens(host, T5, 'A red cat.')} of 128 tokens")
+    editor.page.evaluate("built.source.widgets[0].value = 'A red cat and a dog.'")
+    wait_for(editor, "built.linked", f"{tokens(host, T5, 'A red cat and a dog.')} of 128 tokens")
+    run = [node for node in editor.api_form().values() if node["class_type"] == "ELLATextEncode"]
+    (text,) = [r["inputs"]["text"] for r in run if "llm" in r["inputs"] and r["inputs"]["text"]][:1]
+    values = {"PrimitiveNode": text}
+    for node in editor.api_form().values():
+        values[node["class_type"]] = values.get(node["class_type"], node["inputs"].get("value"))
+    assert values[type_] == "A red cat and a dog."
+
+
+def test_a_text_that_another_node_makes(editor):
+    editor.page.evaluate(BUILD)
+    editor.page.evaluate(
+        PRIMITIVE.replace('source.widgets[0].value = "A red cat."', ""), "StringConcatenate"
+    )
+    wait_for(editor, "built.linked", "text comes from another node: counted in the run")
 
 
 CHOSEN_ELSEWHERE = """virtual => {
