@@ -8,6 +8,16 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { isOurs } from "./ella-pack.js"
 
+const REPORTING = new Set(["ELLATimestepConditioning", "ELLAConditioning"])
+const WIDTH = 330 // px of a new node, for the lines of a report
+const WIDGET = "$$node-text-preview" // the editor's, for such a text
+
+// The editor breaks lines inside words.
+const STYLE = `
+  .ella-report { max-height: 100%; }
+  .ella-report .break-all { word-break: normal; overflow-wrap: anywhere; }
+`
+
 const readers = new WeakMap() // node -> the function that shows its texts
 const kept = new WeakMap() // node -> the last text that is not to be seen yet
 
@@ -29,25 +39,41 @@ function listen({ detail: { nodeId, text, handedOn } }) {
   if (!isOurs(node?.constructor.nodeData)) return
   const reader = readers.get(node)
   if (reader) return reader(text)
-  const inSight = node.graph === app.canvas.graph
-  if (inSight && node.graph === app.graph) return // the editor has shown it
+  if (node.graph === app.graph && isInSight(node)) return dress(node) // the editor has shown it
   kept.set(node, text)
-  if (inSight) handOn(node)
+  handOn(node)
+}
+
+function isInSight(node) {
+  return node.graph === app.canvas.graph
 }
 
 function handOn(node) {
   const text = kept.get(node)
-  if (text === undefined) return
+  if (text === undefined || !isInSight(node)) return
   kept.delete(node)
   api.dispatchCustomEvent("progress_text", { nodeId: String(node.id), text, handedOn: true })
+  dress(node)
+}
+
+// Before it is drawn: these are the attributes that its element gets.
+function dress(node) {
+  const attributes = node.widgets?.find(({ name }) => name === WIDGET)?.props
+  if (attributes) attributes.class = "ella-report"
 }
 
 app.registerExtension({
   name: "ELLA.Report",
   setup() {
+    document.head.appendChild(document.createElement("style")).textContent = STYLE
     api.addEventListener("progress_text", listen) // after the editor's own
     app.canvas.canvas.addEventListener("litegraph:set-graph", ({ detail }) =>
       detail.newGraph.nodes.forEach(handOn),
     )
+  },
+  // A node of a workflow gets its size after this.
+  nodeCreated(node) {
+    const [width, height] = node.size
+    if (REPORTING.has(node.comfyClass)) node.setSize([Math.max(width, WIDTH), height])
   },
 })
