@@ -9,12 +9,13 @@ import { api } from "../../scripts/api.js"
 import { isOurs } from "./ella-pack.js"
 
 const REPORTING = new Set(["ELLATimestepConditioning", "ELLAConditioning"])
-const WIDTH = 330 // px of a new node, for the lines of a report
+const WIDTH = 360 // px of a new node, for its title and the lines of a report
+const MARGINS = 20 // px above and below the text
 const WIDGET = "$$node-text-preview" // the editor's, for such a text
 
-// The editor breaks lines inside words.
+// The editor breaks lines inside words, and makes room for less than two of them.
 const STYLE = `
-  .ella-report { max-height: 100%; }
+  .ella-report { max-height: 100%; padding-block: 3px; }
   .ella-report .break-all { word-break: normal; overflow-wrap: anywhere; }
 `
 
@@ -56,10 +57,18 @@ function handOn(node) {
   dress(node)
 }
 
-// Before it is drawn: these are the attributes that its element gets.
+// Before it is drawn, with attributes that its element gets.
 function dress(node) {
-  const attributes = node.widgets?.find(({ name }) => name === WIDGET)?.props
-  if (attributes) attributes.class = "ella-report"
+  const widget = node.widgets?.find(({ name }) => name === WIDGET)
+  if (!widget?.props) return
+  const id = `ella-report-${widget.id}`
+  Object.assign(widget.props, { id, class: "ella-report" })
+  widget.options.getMinHeight = () => (document.getElementById(id)?.scrollHeight ?? 0) + MARGINS
+  // Once it is there: the editor lays a node out while it draws it, and draws it as it was before.
+  requestAnimationFrame(() => {
+    node.expandToFitContent()
+    node.setDirtyCanvas(true, true)
+  })
 }
 
 app.registerExtension({

@@ -64,23 +64,35 @@ def test_the_report_fits_into_a_new_node(editor, shown):
     assert max(bottom for _, [[_, bottom]] in words) <= box["y"] + box["height"]
 
 
-def test_lines_are_broken_between_words(shown):
-    element, _ = shown(216)
+def test_a_narrow_node_grows_and_its_lines_are_broken_between_words(shown):
+    element, box = shown(216)
     words = element.evaluate(WORDS)
     assert [word for word, _ in words] == REPORT.split()
     assert all(len(tops) == 1 for _, tops in words)
+    assert max(bottom for _, [[_, bottom]] in words) <= box["y"] + box["height"]
+    assert element.evaluate("e => e.scrollHeight <= e.clientHeight")
 
 
-def test_a_new_node_has_room_for_its_title(editor):
-    found = editor.page.evaluate(
+def test_a_new_node_has_room_for_its_title(editor, renderer):
+    editor.page.evaluate(
         """() => {
-          const node = LiteGraph.createNode("ELLATimestepConditioning")
-          const context = document.createElement("canvas").getContext("2d")
-          context.font = node.titleFontStyle
-          return [node.size[0], context.measureText(node.title).width]
+          window.made = LiteGraph.createNode("ELLATimestepConditioning")
+          app.graph.add(made)
         }"""
     )
-    assert found[0] > found[1] + 60  # its corner and the badge's side
+    if renderer == "vue":
+        title = editor.page.get_by_test_id("node-title").locator(".truncate")
+        title.wait_for()
+        assert title.evaluate("e => e.scrollWidth <= e.clientWidth")
+        return
+    width, text = editor.page.evaluate(
+        """() => {
+          const context = document.createElement("canvas").getContext("2d")
+          context.font = made.titleFontStyle
+          return [made.size[0], context.measureText(made.title).width]
+        }"""
+    )
+    assert width > text + 60  # its corner and the badge's side
 
 
 def test_a_node_of_a_workflow_keeps_its_width(editor):

@@ -29,9 +29,7 @@ def write(editor):
 
 
 def check_report(editor, n):
-    said = re.compile(
-        rf"positive {n} tokens, negative 1 ·\s+connector: 1 pass for 1 timestep, .*s"
-    )
+    said = re.compile(rf"positive {n} tokens, negative 1 ·\s+connector: 1 pass for 1 timestep, .*s")
     editor.page.wait_for_timeout(500)
     assert said.fullmatch(report(editor, "built.conditioning"))
 
