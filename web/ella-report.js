@@ -66,7 +66,7 @@ function dress(node) {
   widget.options.getMinHeight = () => (document.getElementById(id)?.scrollHeight ?? 0) + MARGINS
   // Once it is there: the editor lays a node out while it draws it, and draws it as it was before.
   requestAnimationFrame(() => {
-    node.expandToFitContent()
+    node.arrange()
     node.setDirtyCanvas(true, true)
   })
 }
