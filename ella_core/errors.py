@@ -1,4 +1,4 @@
-"""The one exception that reports a mistake a user can mend."""
+"""The exceptions that report a mistake a user can mend."""
 
 
 class EllaError(ValueError):
@@ -6,3 +6,7 @@ class EllaError(ValueError):
 
     The message says what was found, what was expected, and which node or folder mends it.
     """
+
+
+class MissingLLMError(EllaError):
+    """The LLM that was chosen is not in any of the folders."""

@@ -8,13 +8,13 @@
 // themselves, and what is set here is what they have.
 
 import { app } from "../../scripts/app.js"
+import { isOurs } from "./ella-pack.js"
 import { translations } from "./ella-texts.js"
 
-const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2))
 const official = await (await fetch(new URL("official-nodes.json", import.meta.url))).json()
 
 function textsOf(nodeData) {
-  if (nodeData?.python_module !== `custom_nodes.${PACK}`) return undefined
+  if (!isOurs(nodeData)) return undefined
   const locale = app.extensionManager.setting.get("Comfy.Locale")
   return translations[locale]?.nodeDefs?.[nodeData.name] ?? official[locale]?.[nodeData.name]
 }

@@ -15,7 +15,7 @@ app.registerExtension({
     nodeDefs.forEach((nodeDef, i) => {
       if (!(nodeDef.name in terms) || nodeDef.search_aliases?.length) return
       // A copy: the title on the canvas stays as it is.
-      const words = terms[nodeDef.name].join(", ")
+      const words = terms[nodeDef.name].join(" ")
       nodeDefs[i] = { ...nodeDef, display_name: `${nodeDef.display_name}: ${words}` }
     })
   },

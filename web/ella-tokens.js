@@ -1,7 +1,12 @@
 // Shows under a prompt, while it is being written, how many tokens its LLM makes of it.
+//
+// What a run says on the node is shown there too: a widget of ComfyUI's own for that would take its
+// room from the text.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { ask } from "./ella-prompt.js"
+import { readReports } from "./ella-report.js"
 import { t } from "./ella-texts.js"
 
 const NODE = "ELLATextEncode"
@@ -9,10 +14,11 @@ const TICK = 300 // ms; a prompt is counted once it has stayed the same for so l
 const RETRY = 5000 // ms; what went wrong may have been mended by then
 const HEIGHT = 30 // px, with MARGIN above and below
 const MARGIN = 4
-const REPORT = "$$node-text-preview" // ComfyUI's widget with the line that a node shows in a run
+const REPORT = "$$node-text-preview" // ComfyUI's widget for what a run says on a node
+const RESULT = /^[\d,]+ tokens?\b/ // what a run says in the end; before that it tells its progress
 
 const STYLE = `
-  .ella-tokens { box-sizing: border-box; padding: 0 7px; pointer-events: none;
+  .ella-tokens { box-sizing: border-box; contain: inline-size; padding: 0 7px; pointer-events: none;
     font: 11px/15px Inter, Arial, sans-serif; color: var(--input-text); }
   .ella-tokens.muted { color: var(--descrip-text); }
   .ella-tokens.stale { opacity: 0.6; }
@@ -27,21 +33,25 @@ const STYLE = `
 `
 
 const counters = new WeakMap() // node -> its Counter
+const talking = new Set() // Counters that show what a run is saying
 
 class Counter {
   constructor(node) {
     this.node = node
     this.element = document.createElement("div")
+    this.element.className = "ella-tokens"
     this.line = this.element.appendChild(document.createElement("p"))
     this.bar = this.element.appendChild(document.createElement("div"))
     this.bar.appendChild(document.createElement("span"))
     this.seen = undefined // what there was to count at the last tick, as JSON
     this.shown = undefined // what the line is about, as JSON
-    this.exact = undefined // the number on the line, if the run can only repeat it
+    this.found = undefined // what is known without a run: see `show`
+    this.progress = undefined // what a run is saying
+    this.result = undefined // what the last run has said about it
+    this.heard = undefined // what there was to count then, as JSON
+    this.size = undefined // of the node, at the last tick
     this.retry = Infinity // when to ask the same again
     this.busy = false
-    this.height = undefined // of the node, before a run said anything on it
-    this.grown = 0 // by how much it has grown for that
     this.widget = node.addDOMWidget("ella_tokens", "ella_tokens", this.element, {
       serialize: false, // not sent with the prompt
       margin: MARGIN,
@@ -53,11 +63,44 @@ class Counter {
     this.show("", { muted: true })
   }
 
-  show(line, { muted = false, over = false, share = 0, exact } = {}) {
-    this.line.textContent = this.line.title = line
-    this.exact = exact
+  // `exact`: a run can only repeat it.
+  show(line, { title = line, muted = false, over = false, share = 0, exact = false } = {}) {
+    this.found = { line, title, muted, over, share, exact }
+    this.draw()
+  }
+
+  draw() {
+    const { line, title, muted, over, share, exact } = this.found
+    const lastRun = this.result && t("last run: <report>", { report: this.result })
+    this.line.textContent = this.progress ?? (exact ? line : (lastRun ?? line))
+    this.line.title = [this.progress, title, lastRun].filter(Boolean).join("\n")
     this.bar.firstChild.style.width = `${100 * share}%`
-    this.element.className = `ella-tokens${muted ? " muted" : ""}${over ? " over" : ""}`
+    this.element.classList.toggle("muted", muted)
+    this.element.classList.toggle("over", over)
+  }
+
+  hear(text) {
+    this.dropReport()
+    const done = RESULT.test(text)
+    this.progress = done ? undefined : text
+    this.result = done ? text : undefined
+    this.heard = JSON.stringify(ask(this.node))
+    talking[done ? "delete" : "add"](this)
+    this.draw()
+  }
+
+  // Before it is drawn. The node has grown for it and would not shrink again.
+  dropReport() {
+    const report = this.node.widgets.find((widget) => widget.name === REPORT)
+    if (!report) return
+    this.node.removeWidget(report)
+    this.node.setSize(this.size)
+  }
+
+  // A run that broke off leaves no result.
+  endOfRun() {
+    this.progress = undefined
+    this.draw()
   }
 
   // Workflows hold widgets' values by position, so what other widgets come must stand before.
@@ -70,11 +113,14 @@ class Counter {
 
   tick() {
     this.stayLast()
-    this.dropReport()
-    if (!this.report()) this.height = this.node.size[1]
+    this.size = [...this.node.size]
     const question = ask(this.node)
     const key = JSON.stringify(question)
     const settled = key === this.seen
+    if (this.result && key !== this.heard) {
+      this.result = undefined
+      this.draw()
+    }
     this.seen = key
     this.element.classList.toggle("stale", key !== this.shown)
     if (!settled || this.busy || (key === this.shown && Date.now() < this.retry)) return
@@ -102,31 +148,14 @@ class Counter {
     this.shown = key
     if (answer.error) {
       this.retry = Date.now() + RETRY
-      this.show(answer.error, { muted: true })
+      const line = answer.missing
+        ? t("LLM missing: menu ELLA > Download ELLA models ...")
+        : answer.error
+      this.show(line, { title: answer.error, muted: true })
     } else {
       const share = Math.min(1, answer.tokens / answer.limit)
-      this.show(lineOf(answer), { over: answer.over, share, exact: answer.about ? undefined : answer.tokens })
+      this.show(lineOf(answer), { over: answer.over, share, exact: !answer.about })
     }
-  }
-
-  report() {
-    return this.node.widgets.find((widget) => widget.name === REPORT)
-  }
-
-  // ComfyUI makes room for a line that the run says on the node, and does not take it back.
-  noteGrowth() {
-    if (this.grown || !this.report()) return
-    this.grown = Math.max(0, this.node.size[1] - (this.height ?? this.node.size[1]))
-  }
-
-  // Takes away what a run has said on the node, with its room, if the line below says the same.
-  dropReport() {
-    const report = this.report()
-    const said = /^([\d,]+) tokens?$/.exec(report?.value)
-    if (!said || Number(said[1].replaceAll(",", "")) !== this.exact) return
-    this.node.removeWidget(report)
-    this.node.setSize([this.node.size[0], this.node.size[1] - this.grown])
-    this.grown = 0
   }
 }
 
@@ -151,80 +180,6 @@ function lineOf({ tokens, limit, about, chunks, chunk_length, dropped, over, bey
   return parts.join(" · ")
 }
 
-// What is to be counted, or a hint why that is not known before the run.
-function ask(node) {
-  const question = {}
-  for (const name of ["text", "max_length", "long_prompt"]) {
-    const slot = inputOf(node, name)
-    const input = slot?.label || slot?.localized_name || name
-    const found = origins(node, slot)
-    if (!found.every(({ widget }) => widget)) {
-      return { hint: t("<input> comes from another node: counted in the run", { input }) }
-    }
-    const values = new Set(found.map(({ widget }) => widget.value))
-    if (values.size > 1) {
-      return {
-        hint: t("<input> differs between uses of this subgraph: counted in the run", { input }),
-      }
-    }
-    question[name] = [...values][0]
-  }
-  const names = new Set(origins(node, inputOf(node, "llm")).flatMap(llmNames))
-  if (!names.size) return { hint: t("connect Load LLM (ELLA) to count tokens") }
-  if (names.has(undefined)) {
-    return { hint: t("the LLM is chosen by another node: counted in the run") }
-  }
-  if (names.size > 1) {
-    return { hint: t("the LLM differs between uses of this subgraph: counted in the run") }
-  }
-  return { llm_name: [...names][0], ...question }
-}
-
-function inputOf(node, name) {
-  return node.inputs?.find((input) => input.name === name)
-}
-
-// Where the value of an input comes from: widgets ({ widget }, undefined for an input without one)
-// or outputs of other nodes ({ node, slot, within }). Several if a subgraph is used several times,
-// unless `within` tells which uses are meant, as subgraph nodes from the outside in.
-function origins(node, input, within = []) {
-  const link = node.graph?.getLink(input?.link)
-  if (link) return follow(node.graph, link, within)
-  return [{ widget: input && node.getWidgetFromSlot(input) }]
-}
-
-function follow(graph, link, within) {
-  if (!link.originIsIoNode) {
-    return [{ node: graph.getNodeById(link.origin_id), slot: link.origin_slot, within }]
-  }
-  const uses = within.length ? [within.at(-1)] : usesOf(graph)
-  return uses.flatMap((use) => origins(use, use.inputs[link.origin_slot], within.slice(0, -1)))
-}
-
-function usesOf(subgraph) {
-  return [...new Set(subgraphNodes(app.graph))].filter((node) => node.subgraph === subgraph)
-}
-
-function subgraphNodes(graph) {
-  const here = graph.nodes.filter((node) => node.subgraph)
-  return [...here, ...here.flatMap((node) => subgraphNodes(node.subgraph))]
-}
-
-// The LLM's names behind an origin, through reroutes and subgraphs: none where nothing is
-// connected, undefined where the run decides.
-function llmNames({ node, slot, within }) {
-  if (!node) return []
-  if (node.subgraph) {
-    const link = node.subgraph.outputNode.slots[slot]?.getLinks()[0]
-    return link ? follow(node.subgraph, link, [...within, node]).flatMap(llmNames) : []
-  }
-  if (node.isVirtualNode && node.inputs?.length) {
-    return origins(node, node.inputs[0], within).flatMap(llmNames)
-  }
-  const input = inputOf(node, "llm_name")
-  return input ? origins(node, input, within).map(({ widget }) => widget?.value) : [undefined]
-}
-
 function onCanvas() {
   return (app.canvas?.graph?.nodes ?? []).map((node) => counters.get(node)).filter(Boolean)
 }
@@ -235,17 +190,16 @@ app.registerExtension({
     document.head.appendChild(document.createElement("style")).textContent = STYLE
     // A look now and then sees whatever changes the prompt, its node's inputs or the LLM.
     setInterval(() => onCanvas().forEach((counter) => counter.tick()), TICK)
-    api.addEventListener("progress_text", () => {
-      // After ComfyUI's own listener, before anything is drawn.
-      queueMicrotask(() =>
-        onCanvas().forEach((counter) => {
-          counter.noteGrowth()
-          counter.dropReport()
-        }),
-      )
+    api.addEventListener("executing", ({ detail }) => {
+      if (detail !== null) return // a node; null is the end
+      talking.forEach((counter) => counter.endOfRun())
+      talking.clear()
     })
   },
   nodeCreated(node) {
-    if (node.comfyClass === NODE) counters.set(node, new Counter(node))
+    if (node.comfyClass !== NODE) return
+    const counter = new Counter(node)
+    counters.set(node, counter)
+    readReports(node, (text) => counter.hear(text))
   },
 })

@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import "./ella-download.js" // its entry stands first in the menu
 import { t } from "./ella-texts.js"
 
 const CLEAR = "ELLA.ClearCache"
@@ -14,10 +15,13 @@ async function clearCache() {
     const { entries, bytes } = await response.json()
     const values = { n: entries, size: (bytes / 2 ** 20).toFixed(1) }
     const detail =
-      entries === 1
-        ? t("Deleted <n> encoded prompt and freed <size> MiB.", values)
-        : t("Deleted <n> encoded prompts and freed <size> MiB.", values)
-    toast.add({ severity: "success", summary: "ELLA", detail, life: 5000 })
+      entries === 0
+        ? t("The cache of encoded prompts was empty.")
+        : entries === 1
+          ? t("Deleted <n> encoded prompt and freed <size> MiB.", values)
+          : t("Deleted <n> encoded prompts and freed <size> MiB.", values)
+    const severity = entries === 0 ? "info" : "success"
+    toast.add({ severity, summary: "ELLA", detail, life: 5000 })
   } catch (error) {
     const detail = t("The cache was not cleared: <reason>", { reason: error.message })
     toast.add({ severity: "error", summary: "ELLA", detail })

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..errors import EllaError
+from ..errors import EllaError, MissingLLMError
 
 RELEASED_CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 CONNECTOR_FOLDER = "ella"
@@ -70,13 +70,13 @@ def llm_path(name: str) -> Path:
     """The folder or GGUF file behind an entry of the LLM dropdown.
 
     Raises:
-        EllaError: there is no such LLM.
+        MissingLLMError: there is no such LLM.
     """
     roots = [root for folder in LLM_FOLDERS for root in folder_paths.get_folder_paths(folder)]
     places = [] if _leads_elsewhere(Path(name)) else [Path(root, name) for root in roots]
     path = next(filter(_is_llm, places), None)
     if path is None:
-        raise EllaError(
+        raise MissingLLMError(
             f"The LLM {name!r} was not found. {_DOWNLOAD}, or put a folder with config.json, "
             f"model.safetensors and tokenizer (for the released ELLA: {_RELEASED_LLM}, 2.95 GB, "
             f"from Hugging Face QQGYLab/ELLA), or a GGUF file, into {roots[0]}. Then press R in "

@@ -11,7 +11,7 @@ from aiohttp import web
 from server import PromptServer
 
 from ..config import LONG_PROMPT
-from ..errors import EllaError
+from ..errors import EllaError, MissingLLMError
 
 _PACK = Path(__file__).parents[2]
 
@@ -36,7 +36,8 @@ def register_routes() -> None:
         try:
             count = await counter.count(*_prompt(await _body(request)))
         except EllaError as error:
-            return web.json_response({"error": str(error)}, status=400)
+            missing = isinstance(error, MissingLLMError)
+            return web.json_response({"error": str(error), "missing": missing}, status=400)
         if count is None:
             return web.json_response({"pending": True}, status=202)
         return web.json_response(asdict(count))

@@ -42,7 +42,24 @@ def test_clears_the_cache_and_says_how_much_it_was(editor, entries):
     toast(editor, "success", f"Deleted {len(entries)} encoded prompts and freed {size:.1f} MiB.")
     assert list(entries[0].parent.iterdir()) == []
     clear_cache(editor)
-    toast(editor, "success", "Deleted 0 encoded prompts and freed 0.0 MiB.")
+    toast(editor, "info", "The cache of encoded prompts was empty.")
+
+
+def test_the_download_stands_first_in_the_menu(editor):
+    editor.page.locator(".comfy-menu-button-wrapper").click()
+    entries = editor.page.locator(".comfy-command-menu")
+    download = entries.get_by_text("Download ELLA models ...", exact=True)
+    for _ in range(10):  # see Editor.choose
+        entries.get_by_text("ELLA", exact=True).hover()
+        editor.page.wait_for_timeout(500)
+        if download.is_visible():
+            break
+        editor.page.mouse.move(3, 3)
+    clear = entries.get_by_text("Clear the cache of encoded prompts", exact=True)
+    above, below = download.bounding_box(), clear.bounding_box()
+    editor.page.keyboard.press("Escape")
+    editor.page.mouse.click(800, 800)
+    assert above["y"] < below["y"]
 
 
 def test_says_when_it_was_not_cleared(editor, entries):

@@ -1,59 +1,118 @@
 """What a prompt's node shows of a run, in ComfyUI's own editor."""
 
+import uuid
+
+import pytest
+
 from support.host import T5
-from support.prompts import LINE, REPORT, prompt_node, report, small_workflow, tokens
+from support.prompts import LINE, follow_texts, prompt_node, report, said, small_workflow, tokens
+
+SENTENCE = "A red cat sits on a blue chair, and it does not look at us."
 
 
-def test_the_run_does_not_repeat_the_count(editor, host, renderer):
+@pytest.fixture
+def workflow():
     workflow = small_workflow()
+    prompt_node(workflow)["size"][1] = 170  # no room to spare
+    return workflow
+
+
+@pytest.fixture
+def node(workflow):
+    """The prompt's node as a JavaScript expression."""
+    return f"app.graph.getNodeById({prompt_node(workflow)['id']})"
+
+
+def write(editor, node, text):
+    editor.page.evaluate(f"text => {{ {node}.widgets[0].value = text }}", text)
+
+
+def wait_for(editor, node, start):
+    """Until the node's line about its present text begins with that; the line and its title."""
+    found = f"(({LINE})({node}))"
+    editor.page.wait_for_function(
+        f"s => {found}.innerText.startsWith(s) && !{found}.matches('.stale')", arg=start
+    )
+    return editor.page.evaluate(f"[{found}.innerText, {found}.querySelector('p').title]")
+
+
+def room(editor, node, renderer):
+    """Height of the node and of its text box, in pixels of the canvas."""
+    editor.page.wait_for_timeout(300)
+    root = f"document.querySelector(`[data-node-id='${{{node}.id}}']`)"
+    box = f"{root}.querySelector('textarea')" if renderer == "vue" else f"{node}.widgets[0].element"
+    return editor.page.evaluate(f"[{node}.size[1], {box}.offsetHeight]")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"text": SENTENCE},
+        {"text": f"{SENTENCE} " * 12},
+        {"text": SENTENCE.replace("red", "(red:1.2)")},
+        {"text": f"{SENTENCE} " * 12, "max_length": 100, "long_prompt": "chunk"},
+        {"text": SENTENCE, "max_length": 5},
+    ],
+    ids=["short", "long", "weighted", "chunk", "max_length"],
+)
+def test_the_line_stays_and_takes_no_room(editor, host, renderer, workflow, node, prompt):
     editor.load(workflow)
-    node = f"app.graph.getNodeById({prompt_node(workflow)['id']})"
-    for text, exact, said in (
-        (f"A red cat, {renderer}.", True, None),
-        (f"A (red:1.2) cat, {renderer}.", True, "; 1 of them weighted"),
-        (f"A {{red|red}} cat, {renderer}.", False, ""),
-    ):
-        editor.page.evaluate(f"text => {{ {node}.widgets[0].value = text }}", text)
-        n = tokens(host, T5, f"A red cat, {renderer}.")
-        editor.page.wait_for_function(
-            f"""start => {{
-              const element = ({LINE})({node})
-              return element.innerText.startsWith(start) && !element.matches(".stale, .muted")
-            }}""",
-            arg=f"{n} of 128" if exact else "about ",
-        )
-        assert editor.run().error is None
-        assert report(editor, node) == (None if said is None else f"{n} tokens{said}")
+    write(editor, node, f"{uuid.uuid4().hex} {prompt['text']}")
+    for name, value in list(prompt.items())[1:]:
+        widget = f"{node}.widgets.find(w => w.name === '{name}')"
+        editor.page.evaluate(f"value => {{ {widget}.value = value }}", value)
+    editor.page.wait_for_timeout(700)
+    editor.page.wait_for_function(f"!({LINE})({node}).matches('.stale, .muted')")
+    line, title = wait_for(editor, node, "")
+    before = room(editor, node, renderer)
+    follow_texts(editor)
+    assert editor.run().error is None
+    result = said(editor, prompt_node(workflow)["id"])[-1]
+    assert report(editor, node) is None
+    assert wait_for(editor, node, "") == [line, f"{title}\nlast run: {result}"]
+    assert room(editor, node, renderer) == before
+    write(editor, node, "A cat.")
+    n = tokens(host, T5, "A cat.")
+    line, title = wait_for(editor, node, f"{n} ")
+    assert title == line
 
 
-def test_a_run_that_ends_before_the_count_is_not_repeated_either(editor, host):
-    workflow = small_workflow()
-    node = f"app.graph.getNodeById({prompt_node(workflow)['id']})"
+def test_says_what_the_run_found_where_it_could_not_be_known(
+    editor, host, renderer, workflow, node
+):
+    editor.load(workflow)
+    text = f"A {renderer} {uuid.uuid4().hex}"
+    n = tokens(host, T5, f"{text} cat")
+    write(editor, node, f"{text} {{cat|cat}}")
+    wait_for(editor, node, "about ")
+    before = room(editor, node, renderer)
+    assert editor.run().error is None
+    wait_for(editor, node, f"last run: {n} tokens")
+    assert room(editor, node, renderer) == before
+    write(editor, node, f"{text} {{dog|dog}}")
+    wait_for(editor, node, "about ")
+
+
+def test_the_count_goes_first_also_if_it_comes_late(editor, host, workflow, node):
     editor.page.route("**/ella/tokens", lambda route: None)  # held until it is taken away
     editor.load(workflow)
-    editor.page.evaluate(f"{node}.widgets[0].value = 'A cat that is quick.'")
+    text = f"A cat that is quick. {uuid.uuid4().hex}"
+    n = tokens(host, T5, text)
+    write(editor, node, text)
     assert editor.run().error is None
-    assert report(editor, node) == f"{tokens(host, T5, 'A cat that is quick.')} tokens"
+    found = f"({LINE})({node}).innerText"
+    assert editor.page.evaluate(found) == f"last run: {n} tokens"
     editor.page.unroute("**/ella/tokens")
-    editor.page.wait_for_function(f"!{node}.widgets.some(w => w.name === '{REPORT}')")
+    editor.page.wait_for_function(f"line => {found} === line", arg=f"{n} of 128 tokens")
 
 
-def test_a_node_is_no_taller_after_a_run_than_before(editor, host):
-    workflow = small_workflow()
-    prompt = prompt_node(workflow)
-    prompt["size"][1] = 170  # no room to spare
-    node = f"app.graph.getNodeById({prompt['id']})"
+def test_progress_goes_with_a_run_that_breaks_off(editor, workflow, node):
+    """Here as the server would send it."""
     editor.load(workflow)
-
-    def run(text):
-        editor.page.evaluate(f"text => {{ {node}.widgets[0].value = text }}", text)
-        editor.page.wait_for_timeout(1000)
-        editor.wait_for_token_counts()
-        assert editor.run().error is None
-        return editor.page.evaluate(f"{node}.size[1]")
-
-    assert run("A cat, tall or short.") == 170
-    taller = run("A (cat:1.2), tall or short.")  # what the run says stays
-    assert taller > 170
-    assert editor.page.evaluate(f"{node}.setSize([{node}.size[0], {taller} + 200])") is None
-    assert run("A dog, tall or short.") == 170 + 200  # what the user has added is kept
+    line, _ = wait_for(editor, node, "")
+    say = """([nodeId, text]) => app.api.dispatchCustomEvent("progress_text", { nodeId, text })"""
+    editor.page.evaluate(say, [str(prompt_node(workflow)["id"]), "loading the LLM ..."])
+    found = f"({LINE})({node}).innerText"
+    assert editor.page.evaluate(found) == "loading the LLM ..."
+    editor.page.evaluate("app.api.dispatchCustomEvent('executing', null)")
+    assert editor.page.evaluate(found) == line

@@ -2,6 +2,8 @@
 
 TITLES = {
     "t5": "Load LLM (ELLA)",
+    "flan": "Load LLM (ELLA)",
+    "flan t5": "Load LLM (ELLA)",
     "text encoder": "Load LLM (ELLA)",
     "llm": "Load LLM (ELLA)",
     "long prompt": "LLM Text Encode (ELLA)",

@@ -100,7 +100,7 @@ def test_the_download_dialog(editor, server, hub):
 
 def test_the_cache_is_cleared(editor):
     editor.page.evaluate("app.extensionManager.command.execute('ELLA.ClearCache')")
-    expected = "已删除 0 条已编码提示词，释放了 0.0 MiB。"
+    expected = "已编码提示词的缓存是空的。"
     editor.page.get_by_text(expected, exact=True).wait_for(timeout=20_000)
 
 

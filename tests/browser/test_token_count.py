@@ -5,7 +5,7 @@ import pytest
 from support.browser import Editor
 from support.host import T5
 from support.models import write_t5
-from support.prompts import LINE, LLAMA, prompt_node, report, small_workflow, tokens
+from support.prompts import LINE, LLAMA, follow_texts, prompt_node, said, small_workflow, tokens
 
 TEXT = "A (red:1.3) cat sits on a blue chair, and it does not look at us."
 
@@ -52,8 +52,9 @@ def test_counts_while_one_types_what_the_run_reports(editor, host, renderer):
     wait_for(editor, node, f"{n} of 128 tokens · 1 weighted")
     if renderer == "vue":
         assert editor.page.locator(f"{vue}.ella-tokens").is_visible()
+    follow_texts(editor)
     assert editor.run().error is None
-    assert report(editor, node) == f"{n} tokens; 1 of them weighted"
+    assert said(editor, prompt["id"])[-1] == f"{n} tokens; 1 of them weighted"
     textarea.fill(f"{TEXT} " * 20)
     editor.page.wait_for_function(f"({LINE})({node}).classList.contains('over')")
     assert "the trained 128 end before “" in editor.page.evaluate(f"({LINE})({node}).innerText")
@@ -86,8 +87,12 @@ def test_asks_again_after_an_error(editor, host):
     editor.page.evaluate("built.linked.widgets[0].value = 'A red cat.'")
     wait_for(editor, "built.linked", "not counted: Failed to fetch")
     editor.page.unroute("**/ella/tokens")
-    first = f"({LINE})(built.linked).innerText.startsWith(\"The LLM 'comes later' was not found\")"
-    editor.page.wait_for_function(first)
+    wait_for(editor, "built.linked", "LLM missing: menu ELLA > Download ELLA models ...")
+    title = editor.page.evaluate(f"({LINE})(built.linked).querySelector('p').title")
+    assert title.startswith("The LLM 'comes later' was not found. Put a folder with")
+    width = "p => [p.scrollWidth, p.clientWidth]"
+    needs, has = editor.page.evaluate(f"({width})(({LINE})(built.linked).querySelector('p'))")
+    assert needs <= has
     before = len(asked)
     editor.page.wait_for_timeout(3000)
     assert len(asked) == before
@@ -95,6 +100,39 @@ def test_asks_again_after_an_error(editor, host):
     expected = tokens(host, "comes later", "A red cat.")
     wait_for(editor, "built.linked", f"{expected} of 128 tokens")
     editor.errors.clear()  # the browser itself notes every answer that is an error
+
+
+PRIMITIVE = """type => {
+  const source = LiteGraph.createNode(type)
+  app.graph.add(source)
+  source.connect(0, built.linked, built.linked.inputs.findIndex(({ name }) => name === "text"))
+  source.widgets[0].value = "A red cat."
+  built.source = source
+}"""
+
+
+@pytest.mark.parametrize("type_", ["PrimitiveString", "PrimitiveStringMultiline", "PrimitiveNode"])
+def test_a_text_from_a_primitive_node(editor, host, type_):
+    editor.page.evaluate(BUILD)
+    editor.page.evaluate(f"built.llm.widgets[0].value = '{T5}'")
+    editor.page.evaluate(PRIMITIVE, type_)
+    wait_for(editor, "built.linked", f"{tokens(host, T5, 'A red cat.')} of 128 tokens")
+    editor.page.evaluate("built.source.widgets[0].value = 'A red cat and a dog.'")
+    wait_for(editor, "built.linked", f"{tokens(host, T5, 'A red cat and a dog.')} of 128 tokens")
+    run = [node for node in editor.api_form().values() if node["class_type"] == "ELLATextEncode"]
+    (text,) = [r["inputs"]["text"] for r in run if "llm" in r["inputs"] and r["inputs"]["text"]][:1]
+    values = {"PrimitiveNode": text}
+    for node in editor.api_form().values():
+        values[node["class_type"]] = values.get(node["class_type"], node["inputs"].get("value"))
+    assert values[type_] == "A red cat and a dog."
+
+
+def test_a_text_that_another_node_makes(editor):
+    editor.page.evaluate(BUILD)
+    editor.page.evaluate(
+        PRIMITIVE.replace('source.widgets[0].value = "A red cat."', ""), "StringConcatenate"
+    )
+    wait_for(editor, "built.linked", "text comes from another node: counted in the run")
 
 
 CHOSEN_ELSEWHERE = """virtual => {

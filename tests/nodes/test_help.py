@@ -239,4 +239,6 @@ def test_search_aliases_are_given_where_the_schema_has_them():
     spec.loader.exec_module(types)
     newer = dataclasses.make_dataclass("Schema", [("search_aliases", list)])
     assert types.search_aliases("ELLALoadLLM") == {}
-    assert types.search_aliases("ELLALoadLLM", newer) == {"search_aliases": ["T5", "text encoder"]}
+    assert types.search_aliases("ELLALoadLLM", newer) == {
+        "search_aliases": ["T5", "FLAN", "text encoder"]
+    }

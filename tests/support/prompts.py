@@ -35,5 +35,30 @@ def prompt_node(workflow):
 
 
 def report(editor, node):
-    """What the node says of the run, or None."""
+    """What ComfyUI's own widget on the node says of the run, or None."""
     return editor.page.evaluate(f"{node}.widgets.find(w => w.name === '{REPORT}')?.value")
+
+
+_FOLLOW_TEXTS = """() => {
+  window.saidInRuns ??= new Map()
+  if (app.api.socket.followed) return
+  app.api.socket.followed = true
+  const decoder = new TextDecoder()
+  app.api.socket.addEventListener("message", ({ data }) => {
+    if (!(data instanceof ArrayBuffer) || new DataView(data).getUint32(0) !== 3) return
+    const end = 8 + new DataView(data).getUint32(4)
+    const id = decoder.decode(data.slice(8, end))
+    saidInRuns.set(id, [...(saidInRuns.get(id) ?? []), decoder.decode(data.slice(end))])
+  })
+}"""
+
+
+def follow_texts(editor):
+    """Listen to what the server says about nodes, whatever becomes of it in the editor."""
+    editor.page.evaluate(_FOLLOW_TEXTS)
+    editor.page.evaluate("saidInRuns.clear()")
+
+
+def said(editor, node_id):
+    """The texts about a node, named as in the run, since `follow_texts`."""
+    return editor.page.evaluate("id => saidInRuns.get(id) ?? []", str(node_id))
