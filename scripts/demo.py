@@ -141,13 +141,14 @@ def _make_picture(server: "Server", workflow: dict[str, Any]) -> Path | None:
 
     print("[demo] queueing", WORKFLOW.relative_to(ROOT), flush=True)
     started = time.monotonic()
-    with tqdm(desc="[demo] sampling", unit="step") as bar:
+    prompt = to_api(workflow)
+    with tqdm() as bar:
 
-        def show(_: str, done: int, of: int) -> None:
+        def show(node: str, done: int, of: int) -> None:
             bar.total, bar.n = of, done
-            bar.refresh()
+            bar.set_description(f"[demo] {prompt[node]['class_type']}")
 
-        result = server.run(to_api(workflow), show)
+        result = server.run(prompt, show)
     if result.error:
         print(
             f"[demo] ComfyUI reports: {result.error.get('exception_message', 'interrupted')}",

@@ -89,7 +89,7 @@ def test_asks_again_after_an_error(editor, host):
     editor.page.unroute("**/ella/tokens")
     wait_for(editor, "built.linked", "LLM missing: menu ELLA > Download ELLA models ...")
     title = editor.page.evaluate(f"({LINE})(built.linked).querySelector('p').title")
-    assert title.startswith("The LLM 'comes later' was not found. Put a folder with")
+    assert title.startswith("The LLM 'comes later' was not found. Choose ELLA > Download")
     width = "p => [p.scrollWidth, p.clientWidth]"
     needs, has = editor.page.evaluate(f"({width})(({LINE})(built.linked).querySelector('p'))")
     assert needs <= has
