@@ -95,7 +95,7 @@ def _ours(folder: Path) -> Iterator[Callable[[str], Any]]:
     tiny_models.import_host()
     import folder_paths
 
-    from ella_core.comfy.llm import LLM
+    from ella_core.comfy.llm.model import LLM
 
     with tempfile.TemporaryDirectory() as user:
         folder_paths.set_user_directory(user)
@@ -104,7 +104,7 @@ def _ours(folder: Path) -> Iterator[Callable[[str], Any]]:
 
 
 def _forget() -> None:
-    from ella_core.comfy.cache import feature_cache
+    from ella_core.comfy.llm.cache import feature_cache
 
     feature_cache().clear()
 
@@ -158,7 +158,7 @@ def _use_ella(folder: Path) -> dict[str, float]:
     import tiny_models
 
     tiny_models.import_host()
-    import ella_core.comfy.llm  # noqa: F401  # brings ComfyUI, whose start is not ours
+    import ella_core.comfy.llm.model  # noqa: F401  # brings ComfyUI, whose start is not ours
 
     start = time.perf_counter()
     with _ours(folder) as encode:

@@ -49,8 +49,8 @@ class Runs:
         tiny_models.import_host(cpu=not torch.cuda.is_available())
         import comfy.sd
 
-        from ella_core.comfy.conditioning import make_pair, patch_model
-        from ella_core.comfy.connector import load_ella
+        from ella_core.comfy.sampling.conditioning import make_pair, patch_model
+        from ella_core.comfy.sampling.connector import load_ella
         from ella_core.config import ResamplerConfig
 
         tiny_models.draw_checkpoint(folder / "sd15.safetensors", dtype=torch.float16, **SD15)
@@ -97,7 +97,7 @@ class Runs:
 def _random_embeds(length: int) -> Any:
     import torch
 
-    from ella_core.comfy.llm import LLMEmbeds
+    from ella_core.comfy.llm.model import LLMEmbeds
 
     part = ((torch.randn(1, length, 2048), 1.0),)
     return LLMEmbeds(part, part, "random")
@@ -105,7 +105,7 @@ def _random_embeds(length: int) -> Any:
 
 def _frozen(pair: Any) -> list[Any]:
     """The same tokens as conditionings that are none of ELLA's."""
-    from ella_core.comfy.prompt import plain
+    from ella_core.comfy.sampling.prompt import plain
 
     return [[[plain(tokens), {}]] for ((tokens, _),) in pair]
 

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..ella_core.comfy.folders import register_folders
-from ..ella_core.comfy.routes import register_routes
+from ..ella_core.comfy.editor.routes import register_routes
+from ..ella_core.comfy.files.folders import register_folders
 from . import conditioning, downloads, loaders, official, text
 
 

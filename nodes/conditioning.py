@@ -5,15 +5,15 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..ella_core.comfy.conditioning import (
+from ..ella_core.comfy.llm.model import LLMEmbeds
+from ..ella_core.comfy.sampling.conditioning import (
     Conditioning,
     check_model,
     make_conditioning,
     make_pair,
     patch_model,
 )
-from ..ella_core.comfy.connector import ELLA
-from ..ella_core.comfy.llm import LLMEmbeds
+from ..ella_core.comfy.sampling.connector import ELLA
 from .types import CATEGORY, EllaType, EmbedsType
 
 _MODEL_OUTPUT = "The model to sample with. ELLA conditionings need this one; all other "

@@ -6,7 +6,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
-from ..ella_core.comfy.feedback import show_on_node
+from ..ella_core.comfy.editor.feedback import show_on_node
 from ..ella_core.errors import EllaError
 from .types import CATEGORY
 
@@ -51,13 +51,13 @@ class ELLADownloadModels(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, models: str | None) -> str | float | None:
         """Have a model that was deleted since the last run downloaded again."""
-        from ..ella_core.comfy.downloads import identity
+        from ..ella_core.comfy.files.downloads import identity
 
         return models and identity(_names(models))
 
     @classmethod
     def execute(cls, models: str) -> io.NodeOutput:
-        from ..ella_core.comfy.downloads import downloads
+        from ..ella_core.comfy.files.downloads import downloads
         from ..ella_core.downloads import size_text
 
         bar = ProgressBar(1)

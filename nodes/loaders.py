@@ -4,9 +4,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ella_core.comfy import folders
-from ..ella_core.comfy.connector import load_ella
-from ..ella_core.comfy.llm import DTYPES, LLM
+from ..ella_core.comfy.files import folders
+from ..ella_core.comfy.llm.model import DTYPES, LLM
+from ..ella_core.comfy.sampling.connector import load_ella
 from .types import CATEGORY, EllaType, LLMType, search_aliases
 
 

@@ -4,19 +4,19 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ella_core.comfy.feedback import show_on_node
-from ..ella_core.comfy.llm import LLM
+from ..ella_core.comfy.editor.feedback import show_on_node
+from ..ella_core.comfy.llm.model import LLM
 from ..ella_core.config import LONG_PROMPT, TRAINED_TOKENS
 from ..ella_core.errors import EllaError
 from .types import CATEGORY, EmbedsType, LLMType, search_aliases
 
 
-class ELLATextEncode(io.ComfyNode):
+class ELLALLMTextEncode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="ELLATextEncode",
-            **search_aliases("ELLATextEncode"),
+            node_id="ELLALLMTextEncode",
+            **search_aliases("ELLALLMTextEncode"),
             display_name="LLM Text Encode (ELLA)",
             category=CATEGORY,
             description="Lets the LLM read a prompt. Write whole sentences: who does what, where, "
@@ -74,4 +74,4 @@ class ELLATextEncode(io.ComfyNode):
         return io.NodeOutput(embeds)
 
 
-NODES: list[Any] = [ELLATextEncode]
+NODES: list[Any] = [ELLALLMTextEncode]

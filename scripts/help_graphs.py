@@ -34,7 +34,7 @@ class Node:
 
 def text(column: float, y: int, value: str = "") -> Node:
     """An LLM Text Encode that reads `value` with the graph's `llm`."""
-    return Node("ELLATextEncode", (column, y), {"text": value}, {"llm": ("llm", 0)}, 180)
+    return Node("ELLALLMTextEncode", (column, y), {"text": value}, {"llm": ("llm", 0)}, 180)
 
 
 def condition(column: float, y: int, **inputs: tuple[str, int]) -> Node:
@@ -60,7 +60,7 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "positive": text(1, 0, FOX),
         "negative": text(1, 230),
     },
-    "ELLATextEncode": {
+    "ELLALLMTextEncode": {
         "llm": Node("ELLALoadLLM", (0, 0), LLM),
         "positive": text(1, 0, FOX),
         "negative": text(1, 230),

@@ -9,7 +9,7 @@ import { ask } from "./ella-prompt.js"
 import { readReports } from "./ella-report.js"
 import { t } from "./ella-texts.js"
 
-const NODE = "ELLATextEncode"
+const NODE = "ELLALLMTextEncode"
 const TICK = 300 // ms; a prompt is counted once it has stayed the same for so long
 const RETRY = 5000 // ms; what went wrong may have been mended by then
 const HEIGHT = 30 // px, with MARGIN above and below

@@ -13,9 +13,9 @@ from comfy.patcher_extension import get_wrappers_with_key
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
 from ..errors import EllaError
-from .conditioning import KEY, WRAPPERS, Conditioning, make_conditioning
-from .connector import ELLA
-from .llm import LLM, LLMEmbeds
+from .llm.model import LLM, LLMEmbeds
+from .sampling.conditioning import KEY, WRAPPERS, Conditioning, make_conditioning
+from .sampling.connector import ELLA
 
 
 @dataclass(frozen=True)

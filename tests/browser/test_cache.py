@@ -19,7 +19,7 @@ def entries(editor, host):
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     set_widgets(workflow, **SMALL, width=64, height=64, steps=1)
     for node in workflow["nodes"]:
-        if node["type"] == "ELLATextEncode":
+        if node["type"] == "ELLALLMTextEncode":
             node["widgets_values"][0] = f"A cat. {uuid.uuid4()}"
     editor.load(workflow)
     assert editor.run().error is None

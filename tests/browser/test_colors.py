@@ -17,8 +17,8 @@ BUILD = """() => {
   app.canvas.ds.offset = [0, 0]
   const links = [
     ["ELLALoad", "ELLATimestepConditioning"],
-    ["ELLALoadLLM", "ELLATextEncode"],
-    ["ELLATextEncode", "ELLABlendEmbeds"],
+    ["ELLALoadLLM", "ELLALLMTextEncode"],
+    ["ELLALLMTextEncode", "ELLABlendEmbeds"],
     ["T5TextEncode #ELLA", "EllaApply"],
     ["T5TextEncoderLoader #ELLA", "T5TextEncode #ELLA"],
   ]

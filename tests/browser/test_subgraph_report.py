@@ -9,7 +9,7 @@ from support.host import T5
 from support.prompts import LINE, report, small_workflow, tokens
 
 CONVERT = """() => {
-  const types = ["ELLATextEncode", "ELLATimestepConditioning"]
+  const types = ["ELLALLMTextEncode", "ELLATimestepConditioning"]
   const chosen = app.graph.nodes.filter((node) => types.includes(node.type))
   const { subgraph, node } = app.graph.convertToSubgraph(new Set(chosen))
   window.built = { subgraph, node, outside: app.graph }
@@ -75,7 +75,7 @@ def test_the_same_id_outside_gets_nothing(editor, host, subgraph):
     """What is handed to the editor is about a node of the open graph."""
     editor.page.evaluate(
         """() => {
-          const node = LiteGraph.createNode("ELLATextEncode")
+          const node = LiteGraph.createNode("ELLALLMTextEncode")
           node.id = built.conditioning.id
           built.outside.add(node)
           built.twin = node

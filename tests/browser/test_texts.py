@@ -15,7 +15,7 @@ from support.models import write_t5
 TEXT = "A red cat sits on a blue chair, and it does not look at us."
 LONG = f"{TEXT} " * 80  # more than a thousand tokens
 BUILD = """llm => {
-  const [loader, node] = ["ELLALoadLLM", "ELLATextEncode"].map((type) =>
+  const [loader, node] = ["ELLALoadLLM", "ELLALLMTextEncode"].map((type) =>
     LiteGraph.createNode(type))
   for (const each of [loader, node]) app.graph.add(each)
   window.prompt = node

@@ -16,7 +16,7 @@ BUILD = """() => {
     return node
   }
   const [llm, reroute] = [add("ELLALoadLLM"), add("Reroute")]
-  const [linked, rerouted, alone] = [1, 2, 3].map(() => add("ELLATextEncode"))
+  const [linked, rerouted, alone] = [1, 2, 3].map(() => add("ELLALLMTextEncode"))
   llm.connect(0, linked, 0)
   llm.connect(0, reroute, 0)
   reroute.connect(0, rerouted, 0)
@@ -119,7 +119,7 @@ def test_a_text_from_a_primitive_node(editor, host, type_):
     wait_for(editor, "built.linked", f"{tokens(host, T5, 'A red cat.')} of 128 tokens")
     editor.page.evaluate("built.source.widgets[0].value = 'A red cat and a dog.'")
     wait_for(editor, "built.linked", f"{tokens(host, T5, 'A red cat and a dog.')} of 128 tokens")
-    run = [node for node in editor.api_form().values() if node["class_type"] == "ELLATextEncode"]
+    run = [node for node in editor.api_form().values() if node["class_type"] == "ELLALLMTextEncode"]
     (text,) = [r["inputs"]["text"] for r in run if "llm" in r["inputs"] and r["inputs"]["text"]][:1]
     values = {"PrimitiveNode": text}
     for node in editor.api_form().values():
@@ -251,7 +251,7 @@ def test_the_saved_workflow_is_the_same_without_it(editor, without):
         assert ("ella_tokens" in shown) == (key == "with")
         each.page.evaluate(f"{node}.clone().serialize()")
         found[key] = [saved(each), each.api_form()]
-        created = "[...LiteGraph.createNode('ELLATextEncode').size]"
+        created = "[...LiteGraph.createNode('ELLALLMTextEncode').size]"
         found[key].append(each.page.evaluate(created))
         each.page.evaluate(f"{node}.widgets[0].value = 'A red cat {key} a hat.'")
         assert each.run().error is None

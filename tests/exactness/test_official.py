@@ -171,7 +171,7 @@ def test_weights_are_taken_out(exact, new_graph, text, read):
 def test_max_length(exact, new_graph):
     official = Official(new_graph())
     fixed = official.graph.add("T5TextEncoderLoader #ELLA", name=T5, max_length=16, dtype="FP32")
-    ours = official.graph.add("ELLATextEncode", llm=official.graph.llm, text="", max_length=16)
+    ours = official.graph.add("ELLALLMTextEncode", llm=official.graph.llm, text="", max_length=16)
     theirs = official.graph.add("T5TextEncode #ELLA", text="", text_encoder=fixed)
     positives = [
         official.graph.add("EllaEncode", ella=official.ella, embeds=theirs),

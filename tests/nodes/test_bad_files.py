@@ -137,4 +137,4 @@ def test_unusable_llm(spoiled, name, parts):
 def test_a_gguf_file_of_garbage(spoiled):
     """It begins as one should; that the rest is none is found out when it is read."""
     graph = EllaGraph(llm="garbage.gguf")
-    assert_fails(spoiled, graph, "ELLATextEncode", "The LLM garbage.gguf can't be loaded")
+    assert_fails(spoiled, graph, "ELLALLMTextEncode", "The LLM garbage.gguf can't be loaded")

@@ -145,7 +145,7 @@ def test_a_connector_without_timestep(host):
 def test_strength_of_a_blend_starts_from_the_blend_of_the_empty_prompts(host):
     """Of two lengths: one prompt at its own, one padded to 16 tokens."""
     graph = EllaGraph()
-    padded = graph.add("ELLATextEncode", llm=graph.llm, text="A blue dog.", max_length=16)
+    padded = graph.add("ELLALLMTextEncode", llm=graph.llm, text="A blue dog.", max_length=16)
     blend = graph.add(
         "ELLABlendEmbeds", embeds_a=graph.encode("A red cat."), embeds_b=padded, factor=1.0
     )

@@ -124,7 +124,7 @@ def test_blending_prompts_of_two_llms(host):
     blend = graph.add(
         "ELLABlendEmbeds",
         embeds_a=graph.encode("a"),
-        embeds_b=graph.add("ELLATextEncode", llm=other, text="b", max_length=0),
+        embeds_b=graph.add("ELLALLMTextEncode", llm=other, text="b", max_length=0),
         factor=0.5,
     )
     graph.nodes[graph.conditioning.id]["inputs"]["positive"] = blend[0]
@@ -134,7 +134,7 @@ def test_blending_prompts_of_two_llms(host):
 def test_prompts_of_two_llms(host):
     graph = EllaGraph()
     other = graph.add("ELLALoadLLM", llm_name="llama-96", dtype="fp32")
-    negative = graph.add("ELLATextEncode", llm=other, text="b", max_length=0)
+    negative = graph.add("ELLALLMTextEncode", llm=other, text="b", max_length=0)
     graph.nodes[graph.conditioning.id]["inputs"]["negative"] = negative[0]
     message = ("the other by llama-96", "the same Load LLM")
     assert_fails(host, graph, "ELLATimestepConditioning", *message)

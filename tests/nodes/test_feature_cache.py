@@ -127,7 +127,7 @@ def test_what_transformers_finds_wrong_fails_at_the_encoder(base):
         graph = EllaGraph(PROMPT, "", llm=LLM)
         graph.save(graph.sample(record=False, steps=1))
         error = host.run(graph).error
-        assert error["node_type"] == "ELLATextEncode"
+        assert error["node_type"] == "ELLALLMTextEncode"
         assert error["exception_type"].endswith("EllaError")
         assert "The LLM t5 can't be loaded" in error["exception_message"]
         assert "download them again" in error["exception_message"]

@@ -17,7 +17,7 @@ NODES = {
         {"llm_name": "COMBO", "dtype": "COMBO"},
         ["ELLA_LLM"],
     ),
-    "ELLATextEncode": (
+    "ELLALLMTextEncode": (
         "LLM Text Encode (ELLA)",
         {"llm": "ELLA_LLM", "text": "STRING", "max_length": "INT", "long_prompt?": "COMBO"},
         ["ELLA_LLM_EMBEDS"],
@@ -89,8 +89,8 @@ def test_everything_is_explained(infos, name):
 
 
 def test_defaults(infos):
-    assert infos["ELLATextEncode"]["input"]["required"]["max_length"][1]["default"] == 0
-    long_prompt = infos["ELLATextEncode"]["input"]["optional"]["long_prompt"][1]
+    assert infos["ELLALLMTextEncode"]["input"]["required"]["max_length"][1]["default"] == 0
+    long_prompt = infos["ELLALLMTextEncode"]["input"]["optional"]["long_prompt"][1]
     assert (long_prompt["options"], long_prompt["default"]) == (["whole", "chunk"], "whole")
     dtype = infos["ELLALoadLLM"]["input"]["required"]["dtype"][1]
     assert dtype["options"] == ["auto", "fp16", "bf16", "fp32", "fp8", "int8"]

@@ -131,7 +131,7 @@ class EllaGraph(Graph):
         self.record = f"record-{uuid.uuid4().hex}"
 
     def encode(self, text: str) -> Node:
-        return self.add("ELLATextEncode", llm=self.llm, text=text, max_length=self.max_length)
+        return self.add("ELLALLMTextEncode", llm=self.llm, text=text, max_length=self.max_length)
 
     def condition(self, positive: str, negative: str, model: Node | None = None) -> Node:
         return self.add(

@@ -30,7 +30,7 @@ def tokens(host, llm, text):
 
 def prompt_node(workflow):
     return next(
-        n for n in workflow["nodes"] if n["type"] == "ELLATextEncode" and n["widgets_values"][0]
+        n for n in workflow["nodes"] if n["type"] == "ELLALLMTextEncode" and n["widgets_values"][0]
     )
 
 

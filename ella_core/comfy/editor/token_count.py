@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..config import TRAINED_TOKENS
-from .folders import file_identity, llm_path
+from ...config import TRAINED_TOKENS
+from ..files.folders import file_identity, llm_path
 
 if TYPE_CHECKING:
-    from ..text_encoders import PromptTokenizer
+    from ...text_encoders import PromptTokenizer
 
 _MAX_OPEN = 4  # tokenizers
 _PATIENCE = 1.0  # seconds that a request waits for a tokenizer
@@ -96,8 +96,8 @@ class TokenCounter:
         return await self._in_thread(lambda: count_tokens(tokenizer, text, max_length, chunked))
 
     async def _open(self, path: Path) -> "PromptTokenizer":
-        from ..text_encoders.loading import is_gguf, load_tokenizer
-        from ..text_encoders.separate import load_tokenizer_separately
+        from ...text_encoders.loading import is_gguf, load_tokenizer
+        from ...text_encoders.separate import load_tokenizer_separately
 
         if not is_gguf(path):
             return await self._in_thread(lambda: load_tokenizer(path))

@@ -10,10 +10,10 @@ from typing import Any
 from aiohttp import web
 from server import PromptServer
 
-from ..config import LONG_PROMPT
-from ..errors import EllaError, MissingLLMError
+from ...config import LONG_PROMPT
+from ...errors import EllaError, MissingLLMError
 
-_PACK = Path(__file__).parents[2]
+_PACK = Path(__file__).parents[3]
 
 
 def register_routes() -> None:
@@ -25,7 +25,7 @@ def register_routes() -> None:
 
     @routes.post("/ella/cache/clear")
     async def clear_cache(_: web.Request) -> web.Response:
-        from .cache import feature_cache  # not at ComfyUI's start
+        from ..llm.cache import feature_cache  # not at ComfyUI's start
 
         entries, size = await asyncio.to_thread(feature_cache().clear)
         return web.json_response({"entries": entries, "bytes": size})
@@ -51,7 +51,7 @@ def _register_downloads(routes: web.RouteTableDef) -> None:
 
     @routes.get("/ella/downloads")
     async def list_models(_: web.Request) -> web.Response:
-        from .downloads import describe
+        from ..files.downloads import describe
 
         try:
             return web.json_response(await asyncio.to_thread(describe))
@@ -60,13 +60,13 @@ def _register_downloads(routes: web.RouteTableDef) -> None:
 
     @routes.get("/ella/downloads/status")
     async def status(_: web.Request) -> web.Response:
-        from .downloads import downloads
+        from ..files.downloads import downloads
 
         return web.json_response(asdict(downloads().status))
 
     @routes.post("/ella/downloads")
     async def start(request: web.Request) -> web.Response:
-        from .downloads import downloads
+        from ..files.downloads import downloads
 
         try:
             names = _models(await _body(request))
@@ -80,7 +80,7 @@ def _register_downloads(routes: web.RouteTableDef) -> None:
 
     @routes.post("/ella/downloads/stop")
     async def stop(_: web.Request) -> web.Response:
-        from .downloads import downloads
+        from ..files.downloads import downloads
 
         downloads().stop()
         return web.json_response(asdict(downloads().status))
@@ -123,7 +123,7 @@ def _models(body: Any) -> list[str]:
     Raises:
         EllaError: there are none, or they are not in `SOURCES`.
     """
-    from ..hub import SOURCES
+    from ...hub import SOURCES
 
     match body:
         case {"models": [_, *_] as names} if all(name in [*SOURCES] for name in names):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..errors import EllaError, MissingLLMError
+from ...errors import EllaError, MissingLLMError
 
 RELEASED_CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 CONNECTOR_FOLDER = "ella"

@@ -10,14 +10,14 @@ from comfy import model_management
 from comfy.cli_args import args
 from comfy.utils import ProgressBar
 
-from ..config import QUANTIZATIONS, TRAINED_TOKENS
-from ..errors import EllaError
-from .feedback import show_on_running_node
-from .folders import file_identity
-from .memory import Holder, WholeModelPatcher
+from ...config import QUANTIZATIONS, TRAINED_TOKENS
+from ...errors import EllaError
+from ..editor.feedback import show_on_running_node
+from ..files.folders import file_identity
+from ..memory import Holder, WholeModelPatcher
 
 if TYPE_CHECKING:
-    from ..text_encoders import EncodedPrompt, PromptCounts, TextEncoder
+    from ...text_encoders import EncodedPrompt, PromptCounts, TextEncoder
 
 # What reads prompts is imported inside the functions: ComfyUI's start should not pay for it.
 
@@ -112,7 +112,7 @@ class LLM:
         Raises:
             EllaError: an unknown dtype, or see `check_text_encoder`.
         """
-        from ..text_encoders import check_text_encoder
+        from ...text_encoders import check_text_encoder
 
         if dtype not in ("auto", *DTYPES):  # ComfyUI itself takes any
             raise EllaError(
@@ -162,7 +162,7 @@ class LLM:
 
     def _loaded(self) -> "TextEncoder":
         """The LLM on the device that ComfyUI gives to text encoders."""
-        from ..text_encoders import load_text_encoder, weight_bytes
+        from ...text_encoders import load_text_encoder, weight_bytes
 
         bar = ProgressBar(3)  # the tokenizer is open, the weights are read, and on their device
         if self._encoder is None or self.patcher is None:

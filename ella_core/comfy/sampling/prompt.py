@@ -7,10 +7,10 @@ import torch
 from comfy.conds import CONDRegular
 from comfy.model_management import intermediate_device, load_models_gpu
 
-from ..errors import EllaError
+from ...errors import EllaError
+from ..editor.report import Report
+from ..llm.model import LLMEmbeds
 from .connector import ELLA, check_features
-from .llm import LLMEmbeds
-from .report import Report
 
 _PLACEHOLDER_TIMESTEP = 499
 

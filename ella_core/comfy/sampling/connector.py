@@ -13,13 +13,13 @@ from comfy.model_patcher import ModelPatcher
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..errors import EllaError
-from .llm import LLMEmbeds
-from .memory import SharedPatcher
-from .report import Passes
+from ...errors import EllaError
+from ..editor.report import Passes
+from ..llm.model import LLMEmbeds
+from ..memory import SharedPatcher
 
 if TYPE_CHECKING:
-    from ..connectors import Connector
+    from ...connectors import Connector
 
 #: Timestep -> tokens (1, N, W). There are 1000 timesteps: 196 MB a prompt at the very most for the
 #: released connector, 4 MB for a schedule of 20 steps.
@@ -184,7 +184,7 @@ def load_ella(path: Path) -> ELLA:
     On the CPU the weights are kept in the float32 that is computed in, elsewhere in the file's
     dtype, which for the released one halves its memory.
     """
-    from ..checkpoint import load_connector  # not at ComfyUI's start
+    from ...checkpoint import load_connector  # not at ComfyUI's start
 
     device = model_management.get_torch_device()
     dtype = torch.float32 if model_management.is_device_cpu(device) else None

@@ -18,9 +18,10 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
-from ..errors import EllaError
+from ...errors import EllaError
+from ..editor.report import Report
+from ..llm.model import LLMEmbeds
 from .connector import ELLA
-from .llm import LLMEmbeds
 from .prompt import (
     CONDTimestepPrompt,
     Places,
@@ -31,7 +32,6 @@ from .prompt import (
     make_prompts,
     prompts_in,
 )
-from .report import Report
 from .timesteps import sigma_to_timestep
 
 Cond = dict[str, Any]

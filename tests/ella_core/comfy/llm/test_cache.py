@@ -23,7 +23,7 @@ from tiny_models import import_host
 
 import_host()
 
-from ella_core.comfy.cache import FeatureCache, cache_key
+from ella_core.comfy.llm.cache import FeatureCache, cache_key
 
 
 def prompt(seed=0, dtype=torch.float32, tokens=5):

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import folder_paths
 
-from ..downloads import Download, size_text
-from ..errors import EllaError
-from ..hub import SOURCES, HubUnreachedError, endpoint
+from ...downloads import Download, size_text
+from ...errors import EllaError
+from ...hub import SOURCES, HubUnreachedError, endpoint
 from .folders import CONNECTOR_FOLDER, LLM_FOLDERS, file_identity
 
 logger = logging.getLogger("ella")
@@ -198,7 +198,7 @@ def target(name: str) -> Path:
 
 def is_complete(name: str) -> bool:
     """Whether a model of `SOURCES` is there, with all files that are needed to open it."""
-    from ..text_encoders import check_text_encoder  # not at ComfyUI's start
+    from ...text_encoders import check_text_encoder  # not at ComfyUI's start
 
     path = target(name)
     if not SOURCES[name].is_folder:

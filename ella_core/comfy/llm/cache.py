@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..text_encoders import EncodedPrompt, PromptCounts
+from ...text_encoders import EncodedPrompt, PromptCounts
 
 logger = logging.getLogger("ella")
 

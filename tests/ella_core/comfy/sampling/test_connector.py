@@ -20,7 +20,7 @@ TSC = ResamplerConfig(llm_dim=48, width=64, layers=1, num_latents=8, time=TimeCo
 @pytest.fixture
 def make(tmp_path):
     tiny_models.import_host()
-    from ella_core.comfy.connector import load_ella
+    from ella_core.comfy.sampling.connector import load_ella
 
     def make(config):
         torch.manual_seed(0)
@@ -33,7 +33,7 @@ def make(tmp_path):
 
 
 def embeds(length):
-    from ella_core.comfy.llm import LLMEmbeds
+    from ella_core.comfy.llm.model import LLMEmbeds
 
     part = ((torch.randn(1, length, 48), 1.0),)
     return LLMEmbeds(part, part, "llm")
@@ -99,7 +99,7 @@ def test_what_is_kept_goes_with_the_prompt(make):
 
 
 def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make):
-    from ella_core.comfy.conditioning import make_conditioning
+    from ella_core.comfy.sampling.conditioning import make_conditioning
 
     ella, prompt = make(TSC), embeds(3)
     ((tokens, _),) = make_conditioning(ella, prompt)
@@ -109,8 +109,8 @@ def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make)
 
 
 def test_a_conditioning_goes_without_the_garbage_collector(make):
-    from ella_core.comfy.conditioning import make_conditioning
-    from ella_core.comfy.prompt import prompts_in
+    from ella_core.comfy.sampling.conditioning import make_conditioning
+    from ella_core.comfy.sampling.prompt import prompts_in
 
     gc.disable()
     try:
@@ -125,7 +125,7 @@ def test_a_conditioning_goes_without_the_garbage_collector(make):
 
 def test_the_connector_of_another_pack(make):
     """The official pack's wire is called ELLA too."""
-    from ella_core.comfy.conditioning import make_conditioning
+    from ella_core.comfy.sampling.conditioning import make_conditioning
 
     with pytest.raises(EllaError, match="got a dict, which another node pack made"):
         make_conditioning({}, embeds(3))
@@ -133,7 +133,7 @@ def test_the_connector_of_another_pack(make):
 
 def test_a_conditioning_that_is_to_be_saved_says_why_it_cannot_be(make):
     ella = make(TSC)
-    from ella_core.comfy.conditioning import make_conditioning
+    from ella_core.comfy.sampling.conditioning import make_conditioning
 
     with pytest.raises(EllaError, match=r"can't be saved .*Save the prompt's text"):
         pickle.dumps(make_conditioning(ella, embeds(3)))

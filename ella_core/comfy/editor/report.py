@@ -8,8 +8,8 @@ from typing import Any
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 
+from ..llm.model import LLMEmbeds
 from .feedback import show_on_node, show_on_running_node
-from .llm import LLMEmbeds
 
 logger = logging.getLogger("ella")
 

@@ -1,0 +1,1 @@
+"""What the editor asks of the server and is told by it."""

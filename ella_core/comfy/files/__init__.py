@@ -1,0 +1,1 @@
+"""ComfyUI's model folders, and downloads into them."""
