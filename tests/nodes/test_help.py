@@ -110,7 +110,8 @@ def test_pages_name_every_output(host, nodes, texts):
 def test_conditioning_nodes_are_called_as_comfyui_calls_them(host, nodes):
     shown = {info["display_name"] for info in host.server.get("/object_info").values()}
     english = [page for _, language, page in pages(host, nodes) if language == "en"]
-    for text in [*english, (ROOT / "README.md").read_text("utf-8")]:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for text in [*english, *(file.read_text("utf-8") for file in documents)]:
         assert set(re.findall(r"Conditioning \(.+?\)|\bConditioning[A-Z]\w+", text)) <= shown
 
 

@@ -58,26 +58,37 @@ def test_the_oldest_comfyui_is_the_same_everywhere():
     assert f"ComfyUI {oldest} or later" in (ROOT / "__init__.py").read_text("utf-8")
 
 
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"""(?:\]\(|src=")(?!https?:)([^)"#]*)(?:#([^)"]+))?""")
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.M)
+    return {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_what_is_there(page):
+    for path, anchor in LINK.findall(page.read_text("utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), path
+        if anchor:
+            assert anchor in anchors(target.read_text("utf-8")), (path, anchor)
+
+
 def test_the_registrys_archive_has_what_the_readme_shows_and_not_the_scripts():
     left_out = required(ROOT / ".comfyignore")
     assert {"scripts/", "tests/"} <= set(left_out)
     assert all((ROOT / folder).is_dir() for folder in left_out)
     assert COMFY["includes"] == []  # would bring back what is left out, and what git ignores
-    readme = (ROOT / "README.md").read_text("utf-8")
-    linked = re.findall(r"""(?:\]\(|src=")(?!https?:|#)([^)"#]+)""", readme)
-    assert {"CONTRIBUTING.md", "docs/benchmarks.md", "docs/images/help.jpg"} <= set(linked)
-    for path in linked:
-        assert (ROOT / path).is_file(), path
-        assert not path.startswith(tuple(left_out)), path
+    linked = {path for path, _ in LINK.findall((ROOT / "README.md").read_text("utf-8"))}
+    assert {"CONTRIBUTING.md", "docs/nodes.md", "docs/images/help.jpg"} <= linked
+    assert not any(path.startswith(tuple(left_out)) for path in linked)
 
 
-def test_links_within_the_readme_lead_to_a_heading():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", readme, flags=re.DOTALL), re.M)
-    anchors = {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
-    linked = set(re.findall(r"\]\(#([^)]+)\)", readme))
-    assert "install-into-your-comfyui" in linked
-    assert linked <= anchors
+def test_the_readme_links_to_every_page():
+    linked = {path for path, _ in LINK.findall((ROOT / "README.md").read_text("utf-8"))}
+    assert {f"docs/{page.name}" for page in PAGES[2:]} <= linked
 
 
 @pytest.mark.parametrize("field", ["name", "description", "license"])
