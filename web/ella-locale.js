@@ -1,22 +1,17 @@
 // The nodes' texts in the editor's language, from locales/.
 //
-// Those of the official pack's nodes are in a file of their own: the editor gives a text from
-// locales/ to any node of that id, and these ids are that pack's where it is installed.
-//
-// Editors 1.32 forget what a pack says in a language at the moment when they load that language
-// (https://github.com/Comfy-Org/ComfyUI_frontend/pull/7214). Others show these texts by
-// themselves, and what is set here is what they have.
+// Editors 1.32 lose a pack's texts in a language at the moment when they load that language
+// (https://github.com/Comfy-Org/ComfyUI_frontend/pull/7214). Other editors show these texts by
+// themselves, and what is set here is the same.
 
 import { app } from "../../scripts/app.js"
 import { isOurs } from "./ella-pack.js"
 import { translations } from "./ella-texts.js"
 
-const official = await (await fetch(new URL("official-nodes.json", import.meta.url))).json()
-
 function textsOf(nodeData) {
   if (!isOurs(nodeData)) return undefined
   const locale = app.extensionManager.setting.get("Comfy.Locale")
-  return translations[locale]?.nodeDefs?.[nodeData.name] ?? official[locale]?.[nodeData.name]
+  return translations[locale]?.nodeDefs?.[nodeData.name]
 }
 
 app.registerExtension({

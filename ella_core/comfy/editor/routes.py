@@ -87,22 +87,14 @@ def _register_downloads(routes: web.RouteTableDef) -> None:
 
 
 def _register_help(routes: web.RouteTableDef) -> None:
-    """The help of nodes whose id has a #, for which the editor asks without what follows that.
-
-    So it does not say in which language either.
-    """
+    """Serve the help of nodes whose id has a '#'. The editor truncates the URL at '#'."""
     for page in _PACK.glob("web/docs/*#*.md"):
         asked = page.name.partition("#")[0]
         routes.get(f"/extensions/{_PACK.name}/docs/{asked}")(partial(_help, page))
 
 
-async def _help(english: Path, request: web.Request) -> web.Response:
-    users = PromptServer.instance.user_manager
-    settings = users.settings.get_settings(request)
-    language = settings.get("Comfy.Locale") or request.headers.get("Accept-Language", "")
-    translations = {page.stem: page for page in english.with_suffix("").glob("*.md")}
-    page = translations.get(language[:2], english)
-    return web.Response(text=await asyncio.to_thread(page.read_text, "utf-8"))
+async def _help(page: Path, _: web.Request) -> web.FileResponse:
+    return web.FileResponse(page)
 
 
 async def _body(request: web.Request) -> Any:
