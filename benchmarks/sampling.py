@@ -98,8 +98,9 @@ def _random_embeds(length: int) -> Any:
     import torch
 
     from ella_core.comfy.llm.model import LLMEmbeds
+    from ella_core.text_encoders import EncodedPrompt
 
-    part = ((torch.randn(1, length, 2048), 1.0),)
+    part = ((EncodedPrompt(torch.randn(1, length, 2048), tokens=length), 1.0),)
     return LLMEmbeds(part, part, "random")
 
 
@@ -128,8 +129,8 @@ def naive(model: Any, ella: Any) -> Any:
         changed = []
         for (cond,) in conds:
             model_conds = dict(cond["model_conds"])
-            ((features, _),) = model_conds.pop("ella").cond.embeds.parts
-            tokens = ella.connector(features.to(x.device, torch.float32), timestep)
+            (prompt,) = model_conds.pop("ella").cond.parts
+            tokens = ella.connector(prompt.features.to(x.device, torch.float32), timestep)
             changed.append([{**cond, "model_conds": {"c_crossattn": CONDCrossAttn(tokens)}}])
         return executor(unet, changed, x, sigma, options)
 

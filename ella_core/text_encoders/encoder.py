@@ -10,15 +10,18 @@ from ..errors import EllaError
 from .prompts import PromptCounts, PromptTokenizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedPrompt(PromptCounts):
-    """An LLM's reading of one prompt.
+    """An LLM's reading of one prompt. Compared by identity: it keys what was computed of it.
 
     Attributes:
         features: (1, L, D) last hidden state, in the LLM's dtype and on its device.
     """
 
     features: torch.Tensor
+
+    __eq__ = object.__eq__  # `PromptCounts` compares its numbers
+    __hash__ = object.__hash__
 
 
 class TextEncoder:

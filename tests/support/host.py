@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, T5EncoderModel
 
 from comfyui import Result, Server
 
+from . import recording
 from .models import write_controlnet, write_llama, write_lora, write_mlp, write_t5, write_tsc
 from .reference import tsc
 
@@ -34,7 +35,10 @@ class Host:
 
     def records(self, name: str) -> list[dict[str, torch.Tensor]]:
         """What a recorder node wrote, in order of the calls."""
-        return [load_file(f) for f in sorted((self.server.base / "output" / name).iterdir())]
+        folder = self.server.base / "output" / name
+        records = [load_file(file) for file in sorted(folder.iterdir())]
+        recording.note(records)
+        return records
 
     def latent(self, result: Result, node: str) -> torch.Tensor:
         """What a SaveLatent node saved."""

@@ -2,33 +2,18 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 
+from ...store import Passes
 from ..llm.model import LLMEmbeds
 from .feedback import show_on_node, show_on_running_node
 
 logger = logging.getLogger("ella")
 
 _NO_RUN = object()  # None is a run outside ComfyUI's queue
-
-
-@dataclass(frozen=True)
-class Passes:
-    """Passes through a connector.
-
-    Attributes:
-        count: how many there were.
-        timesteps: for which timesteps.
-        seconds: how long they took together, until their results were there.
-    """
-
-    count: int
-    timesteps: frozenset[int]
-    seconds: float
 
 
 class Report:
@@ -104,7 +89,7 @@ def _describe(embeds: Iterable[tuple[str, LLMEmbeds]]) -> str:
     """Such as "positive 23 tokens, negative 1": what the connector reads, padding included."""
     words: list[str] = []
     for name, each in embeds:
-        lengths = [features.shape[1] for features, _ in each.parts]
+        lengths = [prompt.features.shape[1] for prompt, _ in each.parts]
         count = " + ".join(f"{length:,}" for length in lengths)
         if not words:
             count += " token" if lengths == [1] else " tokens"

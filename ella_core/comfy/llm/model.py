@@ -26,7 +26,7 @@ logger = logging.getLogger("ella")
 _COMPUTED_IN = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 DTYPES = (*_COMPUTED_IN, *QUANTIZATIONS)
 
-Parts = tuple[tuple[torch.Tensor, float], ...]
+Parts = tuple[tuple["EncodedPrompt", float], ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LLMEmbeds:
     makes of them can: the mix is taken there, at every timestep.
 
     Attributes:
-        parts: features (1, L, D) on ComfyUI's intermediate device, and weight, of each prompt.
+        parts: each prompt, its features on ComfyUI's intermediate device, and its weight.
         empty: the same for the empty prompt, what a strength of 0 stands for.
         llm: the LLM's name in its dropdown.
     """
@@ -49,7 +49,7 @@ class LLMEmbeds:
     @property
     def width(self) -> int:
         """Width D of the LLM's features."""
-        return self.parts[0][0].shape[-1]
+        return self.parts[0][0].features.shape[-1]
 
     def with_strength(self, strength: float) -> "LLMEmbeds":
         """From the empty prompt (0) to the prompt (1), and beyond it."""
@@ -83,12 +83,11 @@ class LLMEmbeds:
 
 def _mix(*groups: tuple[Parts, float]) -> Parts:
     """Scale each group of parts by its weight; a prompt that is in several is counted once."""
-    mixed: dict[int, tuple[torch.Tensor, float]] = {}
+    mixed: dict[EncodedPrompt, float] = {}
     for parts, scale in groups:
-        for features, weight in parts:
-            _, before = mixed.get(id(features), (features, 0.0))
-            mixed[id(features)] = (features, before + weight * scale)
-    return tuple(part for part in mixed.values() if part[1] != 0)
+        for prompt, weight in parts:
+            mixed[prompt] = mixed.get(prompt, 0.0) + weight * scale
+    return tuple((prompt, weight) for prompt, weight in mixed.items() if weight != 0)
 
 
 class LLM:
@@ -126,7 +125,7 @@ class LLM:
         self._identity = file_identity(path)
         self._encoder: TextEncoder | None = None
         self.patcher: WholeModelPatcher | None = None
-        self._empty: dict[int, torch.Tensor] = {}  # by max_length
+        self._empty: dict[int, EncodedPrompt] = {}  # by max_length
 
     def encode(self, text: str, max_length: int, chunked: bool = False) -> tuple[LLMEmbeds, str]:
         """Read a prompt on the device that ComfyUI gives to text encoders, or find it in the cache.
@@ -141,12 +140,12 @@ class LLM:
         """
         prompt = self._read(text, max_length, chunked)
         if max_length not in self._empty:
-            self._empty[max_length] = self._read("", max_length).features
+            self._empty[max_length] = self._read("", max_length)
         summary = _summarise(prompt)
         if prompt.tokens > TRAINED_TOKENS or prompt.dropped:
             logger.warning("%s", summary)
         empty = self._empty[max_length]
-        return LLMEmbeds(((prompt.features, 1.0),), ((empty, 1.0),), self.name), summary
+        return LLMEmbeds(((prompt, 1.0),), ((empty, 1.0),), self.name), summary
 
     def _read(self, text: str, max_length: int, chunked: bool = False) -> "EncodedPrompt":
         """What `TextEncoder.encode` makes of `text`, on ComfyUI's intermediate device."""

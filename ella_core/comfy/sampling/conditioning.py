@@ -246,7 +246,7 @@ def _prepare(
     """Have the tokens ready: at the first call of a run, for its whole schedule."""
     lacking: dict[ELLA, list[TimestepPrompt]] = {}
     for prompt in prompts:
-        if not prompt.ella.has(prompt.embeds, timesteps):
+        if not prompt.ella.store.has(prompt.parts, timesteps):
             lacking.setdefault(prompt.ella, []).append(prompt)
     if not lacking:
         return
@@ -255,12 +255,12 @@ def _prepare(
     if sigmas is not None:  # a guider may call the model outside a run
         schedule = sigma_to_timestep(model.model_sampling, sigmas[:-1])  # it ends at the last one
     for ella, together in lacking.items():
-        embeds = [prompt.embeds for prompt in together]
+        parts = [part for prompt in together for part in prompt.parts]
         reports = {prompt.report for prompt in together}
         # A sigma between two steps is computed too fast for a bar.
-        watching = [] if all(ella.has(each, schedule) for each in embeds) else reports
-        passes = ella.prepare(
-            embeds, [*schedule, *timesteps], device, partial(_show_progress, watching)
+        watching = [] if ella.store.has(parts, schedule) else reports
+        passes = ella.store.prepare(
+            parts, [*schedule, *timesteps], device, partial(_show_progress, watching)
         )
         for report in reports:
             report.add(passes)

@@ -1,7 +1,8 @@
 """A prompt inside a CONDITIONING: its tokens at any timestep, and what other nodes did to them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy.conds import CONDRegular
@@ -11,6 +12,9 @@ from ...errors import EllaError
 from ..editor.report import Report
 from ..llm.model import LLMEmbeds
 from .connector import ELLA, check_features
+
+if TYPE_CHECKING:
+    from ...text_encoders import EncodedPrompt
 
 _PLACEHOLDER_TIMESTEP = 499
 
@@ -36,6 +40,22 @@ class TimestepPrompt:
         self.report = report
         self.placeholder = placeholder
 
+    @property
+    def parts(self) -> list["EncodedPrompt"]:
+        """The prompts that are mixed."""
+        return [prompt for prompt, _ in self.embeds.parts]
+
+    def context(self, timesteps: Sequence[int], device: torch.device) -> torch.Tensor:
+        """Return the weighted sum of the parts' contexts, which the store must have.
+
+        Returns:
+            (1, N, C) float32 if all timesteps are the same, else (T, N, C).
+
+        Raises:
+            EllaError: the parts' contexts differ in length.
+        """
+        return mixed_context(self.ella, self.embeds, timesteps).to(device)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "TimestepPrompt":
         """Some packs deep-copy conditionings; nothing in here ever needs a second copy."""
         return self
@@ -48,6 +68,22 @@ class TimestepPrompt:
         )
 
 
+def mixed_context(ella: ELLA, embeds: LLMEmbeds, timesteps: Sequence[int]) -> torch.Tensor:
+    """See `TimestepPrompt.context`."""
+    contexts = [ella.store.context(prompt, timesteps) for prompt, _ in embeds.parts]
+    if len({context.shape for context in contexts}) > 1:
+        raise EllaError(
+            f"The connector {ella.name} makes as many tokens as a prompt has, so prompts of "
+            f"different length can't be mixed: use a strength of 1, and Conditioning (Combine) "
+            f"instead of Blend Embeds."
+        )
+    weighted = [
+        context if weight == 1 else context * weight
+        for context, (_, weight) in zip(contexts, embeds.parts, strict=True)
+    ]
+    return reduce(torch.add, weighted)
+
+
 def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds], report: Report) -> list[TimestepPrompt]:
     """Prompts for conditionings; their placeholders take one pass through the connector.
 
@@ -56,12 +92,13 @@ def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds], report: Report) -> lis
     """
     for each in embeds:
         check_features(ella, each)
-    if not all(ella.has(each, [_PLACEHOLDER_TIMESTEP]) for each in embeds):
+    parts = [prompt for each in embeds for prompt, _ in each.parts]
+    if not ella.store.has(parts, [_PLACEHOLDER_TIMESTEP]):
         load_models_gpu([ella.patcher])
-        ella.prepare(embeds, [_PLACEHOLDER_TIMESTEP], ella.patcher.load_device)
+        ella.store.prepare(parts, [_PLACEHOLDER_TIMESTEP], ella.patcher.load_device)
     device = intermediate_device()
     placeholders = [  # other nodes may edit these, so they are no views of what the connector keeps
-        ella.tokens(each, [_PLACEHOLDER_TIMESTEP], device).clone() for each in embeds
+        mixed_context(ella, each, [_PLACEHOLDER_TIMESTEP]).to(device, copy=True) for each in embeds
     ]
     return [
         TimestepPrompt(ella, each, placeholder, report)
@@ -189,7 +226,7 @@ def fill(
     for start, prompt in sorted(places.items()):
         if start > end:
             parts.append(tokens[:, end:start])
-        parts.append(prompt.ella.tokens(prompt.embeds, timesteps, device))
+        parts.append(prompt.context(timesteps, device))
         end = start + prompt.placeholder.shape[1]
     if end < tokens.shape[1]:
         parts.append(tokens[:, end:])
