@@ -1,16 +1,27 @@
-"""Score a judge's answers.
+"""Score a judge's answers, beside published scores.
 
-Protocols: `official` is DPG-Bench's published script to the letter, its faults included; `fixed` is
-DPG-Bench with each of them mended.
+Protocols:
+  official   DPG-Bench's published script to the letter, its faults included
+  fixed      DPG-Bench with each of these faults mended
+  blip-vqa   T2I-CompBench's colour, shape and texture, from questions about noun chunks
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ..answers import read_answers
-from ..dpg import PROTOCOLS, DpgScore, score_dpg
+from ..answers import Answer, Key, read_answers
+from ..bootstrap import interval
+from ..compbench import score_blip_vqa
+from ..dpg import PROTOCOLS as DPG_PROTOCOLS
+from ..dpg import score_dpg
 from ..files import write_json
-from ..questions import read_rows
+from ..published import published_scores
+from ..questions import Row, read_rows
+from ..scores import Score, Tally
+
+PROTOCOLS = (*DPG_PROTOCOLS, "blip-vqa")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--questions", type=Path, required=True, help="the benchmark's questions")
     parser.add_argument("--answers", type=Path, required=True, help="what the judge answered")
     parser.add_argument("--protocol", choices=PROTOCOLS, required=True)
-    parser.add_argument("--pictures", type=int, default=4, help="pictures per prompt (4)")
+    parser.add_argument("--pictures", type=int, default=4, help="of each prompt (default: 4)")
     parser.add_argument("--json", type=Path, help="write the scores to this file too")
 
 
@@ -26,20 +37,80 @@ def run(arguments: argparse.Namespace) -> None:
     """Score and print."""
     rows = read_rows(arguments.questions)
     answers = read_answers(arguments.answers)
-    result = score_dpg(rows, answers, arguments.protocol, arguments.pictures)
-    print(f"DPG-Bench, {arguments.protocol}: {result.score:.2f}")
+    result = score(rows, answers, arguments.protocol, arguments.pictures)
+    intervals = _intervals(result)
+    judge = next(iter(answers.values())).judge or "not named in the answers"
+    _print_scores(result, intervals, judge, arguments.pictures)
+    _print_remarks(result, rows, answers)
+    _print_published(result)
     if arguments.json:
-        write_json(arguments.json, _as_json(result))
+        about = {"judge": judge, "pictures": arguments.pictures, "intervals": intervals}
+        write_json(arguments.json, result.as_json() | about)
 
 
-def _as_json(result: DpgScore) -> dict[str, object]:
+def score(rows: Sequence[Row], answers: dict[Key, Answer], protocol: str, pictures: int) -> Score:
+    """Score answers under one of `PROTOCOLS`."""
+    if protocol == "blip-vqa":
+        return score_blip_vqa(rows, answers, pictures)
+    return score_dpg(rows, answers, protocol, pictures)
+
+
+def _intervals(result: Score) -> dict[str, Any]:
+    """Return the 95 % interval of each score, by the names that `Score.as_json` has."""
+
+    def scaled(tally: Tally) -> list[float]:
+        return [result.scale * end for end in interval(tally)]
+
     return {
-        "score": result.score,
-        "l1": result.l1,
-        "l2": result.l2,
-        "per_prompt": {
-            item: {"pictures": score.pictures, "mean": score.mean}
-            for item, score in result.items.items()
-        },
-        "failed": list(result.failed),
+        "score": scaled(result.total),
+        "l1": {name: scaled(tally) for name, tally in result.l1.items()},
+        "l2": {name: scaled(tally) for name, tally in result.l2.items()},
     }
+
+
+def _print_scores(result: Score, intervals: dict[str, Any], judge: str, pictures: int) -> None:
+    digits = 2 if result.scale == 100 else 4
+    print(f"protocol {result.protocol}, judge {judge}, {len(result.items)} prompts of {pictures}")
+    print("with 95 % intervals over prompts\n")
+
+    def line(name: str, value: float, ends: Sequence[float]) -> None:
+        low, high = ends
+        print(f"{name:<34}{value:>9.{digits}f}   {low:.{digits}f} to {high:.{digits}f}")
+
+    line("score (mean over prompts)", result.score, intervals["score"])
+    for level, tallies in (("l1", result.l1), ("l2", result.l2)):
+        if tallies:
+            print(f"\n{level}: {_explanation(result.protocol)}")
+        for name, tally in tallies.items():
+            line(name or "no category", result.scale * tally.mean, intervals[level][name])
+
+
+def _explanation(protocol: str) -> str:
+    return {
+        "official": "mean over questions of the last picture, before zeroing; not comparable with "
+        "the score, which is after it",
+        "fixed": "mean over questions of all pictures, after zeroing; the score is a mean over "
+        "prompts, so it is not the mean of these",
+        "blip-vqa": "mean over prompts",
+    }[protocol]
+
+
+def _print_remarks(result: Score, rows: Sequence[Row], answers: dict[Key, Answer]) -> None:
+    for item_id, reason in result.failed.items():
+        print(f"\n'{item_id}' is dropped, as by the published script: {reason}")
+    if result.unclear:
+        print(
+            f"\n{result.unclear} answers are neither yes nor no to this protocol: they count as no"
+        )
+    asked = {(row.item_id, row.question.proposition_id) for row in rows}
+    foreign = sum(key[:2] not in asked for key in answers)
+    if foreign:
+        print(f"\n{foreign} answers are to questions that the question file doesn't have: ignored")
+
+
+def _print_published(result: Score) -> None:
+    benchmark = "T2I-CompBench" if result.protocol == "blip-vqa" else "DPG-Bench"
+    print(f"\nPublished for {benchmark}. Compare only what has the same judge and protocol:")
+    for entry in published_scores(benchmark):
+        scores = ", ".join(f"{name} {value}" for name, value in entry.scores.items())
+        print(f"  {entry.model}: {scores} ({entry.judge}; {entry.protocol}; {entry.source})")
