@@ -81,7 +81,7 @@ def score_blip_vqa(rows: Sequence[Row], answers: dict[Key, Answer], pictures: in
         EllaError: Answers are missing, or have no probabilities.
     """
     items = group(rows)
-    result = Score("blip-vqa", 1, {})
+    result = Score("T2I-CompBench", "blip-vqa", "mean over prompts", 1, {})
     for item, selected in select(items, answers, pictures):
         scores = tuple(_score_picture(item, of_picture) for of_picture in selected)
         result.items[item.item_id] = ItemScore(item, scores)

@@ -26,6 +26,12 @@ from .scores import ItemScore, PictureScore, QuestionScore, Score, tally_questio
 from .selection import check_left, select
 
 PROTOCOLS = ("official", "fixed")
+_NOTES = {
+    "official": "mean over questions of the last picture, before zeroing; not comparable with the "
+    "score, which is after it",
+    "fixed": "mean over questions of all pictures, after zeroing; the score is a mean over "
+    "prompts, so it is not the mean of these",
+}
 
 
 class _DroppedError(Exception):
@@ -48,7 +54,7 @@ def score_dpg(
     """
     official = protocol == "official"
     items = _last_runs(rows[1:]) if official else group(rows)
-    result = Score(protocol, 100, {})
+    result = Score("DPG-Bench", protocol, _NOTES[protocol], 100, {})
     for item, selected in select(items, answers, pictures):
         try:
             result.items[item.item_id] = ItemScore(
@@ -57,7 +63,7 @@ def score_dpg(
         except _DroppedError as error:
             result.failed[item.item_id] = str(error)
         texts = (answer.answer for of_picture in selected for answer in of_picture.values())
-        result.unclear += sum(_read(text, official) not in ("yes", "no") for text in texts)
+        result.unclear += sum(read_answer(text, official) not in ("yes", "no") for text in texts)
     if official and rows[0].item_id not in {item.item_id for item in items}:
         result.failed[rows[0].item_id] = "its only row is the first, which the script skips"
     check_left(result)
@@ -106,22 +112,24 @@ def _zeroing_parents(question: Question, counts: dict[int, bool]) -> tuple[int, 
 
 
 def _score_picture(item: Item, answers: dict[int, Answer], official: bool) -> PictureScore:
-    yes = {number: _read(answer.answer, official) == "yes" for number, answer in answers.items()}
+    yes = {
+        number: read_answer(answer.answer, official) == "yes" for number, answer in answers.items()
+    }
     counts = (zero_in_order if official else zero_all)(item.questions, yes)
-    scores = tuple(
-        QuestionScore(
-            question,
-            answers[question.proposition_id],
-            float(yes[question.proposition_id]),
-            float(counts[question.proposition_id]),
-            _zeroing_parents(question, counts),
+    scores = []
+    for question in item.questions:
+        number = question.proposition_id
+        zeroed = yes[number] and not counts[number]
+        parents = _zeroing_parents(question, counts) if zeroed else ()
+        scores.append(
+            QuestionScore(
+                question, answers[number], float(yes[number]), float(counts[number]), parents
+            )
         )
-        for question in item.questions
-    )
-    return PictureScore(sum(counts.values()) / len(counts), scores)
+    return PictureScore(sum(counts.values()) / len(counts), tuple(scores))
 
 
-def _read(answer: str, exactly: bool) -> str:
+def read_answer(answer: str, exactly: bool) -> str:
     """Return what a protocol compares with "yes"."""
     return answer if exactly else answer.strip().rstrip(".").lower()
 

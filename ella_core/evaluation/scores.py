@@ -17,7 +17,7 @@ class QuestionScore:
         answer: the judge's.
         before: 0 to 1, what the answer is worth by itself.
         value: 0 to 1, what it is worth beside the others.
-        zeroed_by: numbers of the parents because of which it is worth nothing.
+        zeroed_by: numbers of the parents because of which a yes is worth nothing.
     """
 
     question: Question
@@ -75,7 +75,9 @@ class Score:
     """What a protocol makes of a set of answers.
 
     Attributes:
-        protocol: its name.
+        benchmark: what was measured, such as "DPG-Bench".
+        protocol: by which rules.
+        note: what the means by category are means of, and how they differ from the score.
         scale: what a published score of 1 is multiplied by: 100 where percent are usual.
         items: prompts that count, by id.
         failed: prompts that the protocol drops, each with the reason.
@@ -83,7 +85,9 @@ class Score:
         unclear: answers that are neither yes nor no to the protocol, and count as no.
     """
 
+    benchmark: str
     protocol: str
+    note: str
     scale: float
     items: dict[str, ItemScore]
     failed: dict[str, str] = field(default_factory=dict)
@@ -107,6 +111,7 @@ class Score:
     def as_json(self) -> dict[str, Any]:
         """Return the scores by name. `per_prompt` is 0 to 1, all else in the protocol's scale."""
         return {
+            "benchmark": self.benchmark,
             "protocol": self.protocol,
             "score": self.score,
             "l1": {name: self.scale * tally.mean for name, tally in self.l1.items()},

@@ -8,7 +8,7 @@ own. `add_arguments(parser)` declares its options. `run(arguments)` does the wor
 import argparse
 from typing import Protocol
 
-from . import score
+from . import agreement, report, score
 
 
 class Command(Protocol):
@@ -26,4 +26,6 @@ class Command(Protocol):
 #: Name on the command line -> module, in the order in which they are used.
 COMMANDS: dict[str, Command] = {
     "score": score,
+    "report": report,
+    "agreement": agreement,
 }

@@ -13,15 +13,11 @@ from typing import Any
 
 from ..answers import Answer, Key, read_answers
 from ..bootstrap import interval
-from ..compbench import score_blip_vqa
-from ..dpg import PROTOCOLS as DPG_PROTOCOLS
-from ..dpg import score_dpg
 from ..files import write_json
 from ..published import published_scores
 from ..questions import Row, read_rows
 from ..scores import Score, Tally
-
-PROTOCOLS = (*DPG_PROTOCOLS, "blip-vqa")
+from ..scoring import PROTOCOLS, score_answers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Score and print."""
     rows = read_rows(arguments.questions)
     answers = read_answers(arguments.answers)
-    result = score(rows, answers, arguments.protocol, arguments.pictures)
+    result = score_answers(rows, answers, arguments.protocol, arguments.pictures)
     intervals = _intervals(result)
     judge = next(iter(answers.values())).judge or "not named in the answers"
     _print_scores(result, intervals, judge, arguments.pictures)
@@ -46,13 +42,6 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         about = {"judge": judge, "pictures": arguments.pictures, "intervals": intervals}
         write_json(arguments.json, result.as_json() | about)
-
-
-def score(rows: Sequence[Row], answers: dict[Key, Answer], protocol: str, pictures: int) -> Score:
-    """Score answers under one of `PROTOCOLS`."""
-    if protocol == "blip-vqa":
-        return score_blip_vqa(rows, answers, pictures)
-    return score_dpg(rows, answers, protocol, pictures)
 
 
 def _intervals(result: Score) -> dict[str, Any]:
@@ -80,19 +69,9 @@ def _print_scores(result: Score, intervals: dict[str, Any], judge: str, pictures
     line("score (mean over prompts)", result.score, intervals["score"])
     for level, tallies in (("l1", result.l1), ("l2", result.l2)):
         if tallies:
-            print(f"\n{level}: {_explanation(result.protocol)}")
+            print(f"\n{level}: {result.note}")
         for name, tally in tallies.items():
             line(name or "no category", result.scale * tally.mean, intervals[level][name])
-
-
-def _explanation(protocol: str) -> str:
-    return {
-        "official": "mean over questions of the last picture, before zeroing; not comparable with "
-        "the score, which is after it",
-        "fixed": "mean over questions of all pictures, after zeroing; the score is a mean over "
-        "prompts, so it is not the mean of these",
-        "blip-vqa": "mean over prompts",
-    }[protocol]
 
 
 def _print_remarks(result: Score, rows: Sequence[Row], answers: dict[Key, Answer]) -> None:
@@ -109,8 +88,7 @@ def _print_remarks(result: Score, rows: Sequence[Row], answers: dict[Key, Answer
 
 
 def _print_published(result: Score) -> None:
-    benchmark = "T2I-CompBench" if result.protocol == "blip-vqa" else "DPG-Bench"
-    print(f"\nPublished for {benchmark}. Compare only what has the same judge and protocol:")
-    for entry in published_scores(benchmark):
+    print(f"\nPublished for {result.benchmark}. Compare only what has the same judge and protocol:")
+    for entry in published_scores(result.benchmark):
         scores = ", ".join(f"{name} {value}" for name, value in entry.scores.items())
         print(f"  {entry.model}: {scores} ({entry.judge}; {entry.protocol}; {entry.source})")
