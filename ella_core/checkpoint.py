@@ -4,8 +4,9 @@ The file layout is that of the released `ella-sd1.5-tsc-t5xl.safetensors`; in me
 `attn.in_proj` of each block is three layers and the `connector.` prefix is gone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .config import ConnectorConfig, MLPConfig, ResamplerConfig, TimeConfig
+from .config import (
+    ConnectorConfig,
+    ConnectorMetadata,
+    MLPConfig,
+    ResamplerConfig,
+    TimeConfig,
+)
 from .connectors import Connector, Operations, build_connector
 from .errors import EllaError
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+# What DistributedDataParallel and torch.compile put in front of a module's names.
+_WRAPPERS = {"module", "_orig_mod"}
 
 _BLOCKS = "connector.perceiver_blocks."
 _RELEASED = "ella-sd1.5-tsc-t5xl.safetensors"
@@ -39,36 +49,45 @@ _FOREIGN = (
 
 def load_connector(
     path: Path, operations: Operations = torch.nn, dtype: torch.dtype | None = None
-) -> tuple[Connector, ConnectorConfig]:
+) -> Connector:
     """Read a connector of any kind and size; every tensor must be there and finite.
 
     Args:
-        path: a `.safetensors` file in the released layout.
+        path: a `.safetensors` file in the released layout. Names may carry the prefixes of
+            DistributedDataParallel and torch.compile.
         operations: see `build_connector`.
         dtype: dtype to keep the weights in; None keeps the file's.
+
+    Returns:
+        The connector, with the file's metadata.
 
     Raises:
         EllaError: not a safetensors file, damaged, or not a connector.
     """
     with _open(path) as file, _naming(path):
-        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        config = detect_config(shapes, file.metadata() or {})
+        stored = _unwrapped(file.keys())
+        shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in stored.items()}
+        metadata = file.metadata() or {}
+        config = detect_config(shapes, metadata)
         with torch.device("meta"):
             connector = build_connector(config, operations)
+        connector.metadata = _parse_metadata(metadata)
         _check_layout(connector, shapes)
-        state = {key: file.get_tensor(key) for key in shapes}
+        state = {key: file.get_tensor(name) for key, name in stored.items()}
         _check_finite(state)
     # Copies: a view of the file would change with it.
     state = {key: t.to(dtype, copy=True) for key, t in _from_file_layout(state).items()}
     connector.load_state_dict(state, assign=True)
-    return connector.eval().requires_grad_(False), config
+    return connector.eval().requires_grad_(False)
 
 
-def save_connector(connector: Connector, config: ConnectorConfig, path: Path) -> None:
-    """Write `connector` in the layout that `load_connector` reads."""
+def save_connector(connector: Connector, path: Path) -> None:
+    """Write `connector` and its metadata in the layout that `load_connector` reads."""
     state = {k: v.contiguous() for k, v in _to_file_layout(connector.state_dict()).items()}
-    heads = {"heads": str(config.heads)} if isinstance(config, ResamplerConfig) else {}
-    save_file(state, path, metadata={"format": "pt", **heads})
+    known = {k: str(v) for k, v in asdict(connector.metadata).items() if v is not None}
+    if isinstance(connector.config, ResamplerConfig):
+        known["heads"] = str(connector.config.heads)
+    save_file(state, path, metadata={"format": "pt", **known})
 
 
 def detect_config(shapes: Shapes, metadata: Mapping[str, str]) -> ConnectorConfig:
@@ -84,15 +103,21 @@ def detect_config(shapes: Shapes, metadata: Mapping[str, str]) -> ConnectorConfi
     if not any(key.startswith("connector.") for key in shapes):
         raise EllaError(_describe_foreign(shapes))
     width, llm_dim = _shape(shapes, "connector.proj_in.weight")
-    if "connector.proj_out.weight" in shapes:
+    blocks = {key.split(".")[2] for key in shapes if key.startswith(_BLOCKS)}
+    if not blocks and "connector.latents" not in shapes:
         return MLPConfig(llm_dim=llm_dim, width=width)
+    context_dim = _first_dim(shapes, "connector.proj_out.weight")
+    pooled_dim = _first_dim(shapes, "connector.pool.proj.weight")
+    attended = [width] if pooled_dim is None else [width, context_dim or width]
     return ResamplerConfig(
         llm_dim=llm_dim,
         width=width,
-        layers=len({key.split(".")[2] for key in shapes if key.startswith(_BLOCKS)}),
-        heads=_heads(metadata, width),
+        layers=len(blocks),
+        heads=_heads(metadata, attended),
         num_latents=_shape(shapes, "connector.latents")[0],
         time=_detect_time(shapes, width),
+        context_dim=context_dim,
+        pooled_dim=pooled_dim,
     )
 
 
@@ -112,12 +137,53 @@ def _shape(shapes: Shapes, key: str) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _heads(metadata: Mapping[str, str], width: int) -> int:
+def _first_dim(shapes: Shapes, key: str) -> int | None:
+    return _shape(shapes, key)[0] if key in shapes else None
+
+
+def _heads(metadata: Mapping[str, str], widths: Iterable[int]) -> int:
     text = metadata.get("heads", "8")
-    if not text.isdecimal() or int(text) == 0 or width % int(text):
-        source = "its metadata asks for" if "heads" in metadata else "without metadata it has"
-        raise EllaError(f"{source} {text!r} attention heads, impossible for a width of {width}")
+    for width in widths:
+        if not text.isdecimal() or int(text) == 0 or width % int(text):
+            source = "its metadata asks for" if "heads" in metadata else "without metadata it has"
+            raise EllaError(f"{source} {text!r} attention heads, impossible for a width of {width}")
     return int(text)
+
+
+def _parse_metadata(metadata: Mapping[str, str]) -> ConnectorMetadata:
+    known: dict[str, Any] = {}
+    for field in fields(ConnectorMetadata):
+        text = metadata.get(field.name)
+        if text is None:
+            continue
+        known[field.name] = text
+        if field.type != str | None:
+            known[field.name] = _parse_number(field.name, text)
+    return ConnectorMetadata(**known)
+
+
+def _parse_number(name: str, text: str) -> int:
+    least = -1 if name == "llm_layer" else 1
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise EllaError(
+            f"its metadata says {text!r} for {name}, expected a whole number from {least} on"
+        )
+    return number
+
+
+def _unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Names without the prefixes of wrappers -> names in the file."""
+    found: dict[str, str] = {}
+    for name in names:
+        key = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        if key in found:
+            raise EllaError(f"{key} is there twice, as {found[key]} and as {name}")
+        found[key] = name
+    return found
 
 
 def _describe_foreign(shapes: Shapes) -> str:

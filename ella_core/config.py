@@ -1,14 +1,14 @@
 """What a connector is made of, and what an LLM's weights can be stored in.
 
 The defaults are the released ELLA for SD1.5: FLAN-T5-XL features (2048) to the U-Net's
-cross-attention width (768), 64 tokens, 6 blocks (arXiv 2403.05135).
+cross-attention width (768), 64 latents, 6 blocks (arXiv 2403.05135).
 """
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-#: Tokens of the LLM in each prompt that the released connector was trained on.
-TRAINED_TOKENS = 128
+#: Tokens of a chunk, special ones included, where `max_length` sets no other length.
+CHUNK_TOKENS = 128
 
 #: Ways to store the weights of an LLM's Linear layers in 8 bits.
 QUANTIZATIONS = ("fp8", "int8")
@@ -34,7 +34,12 @@ class TimeConfig:
 
 @dataclass(frozen=True)
 class MLPConfig:
-    """Two linear layers applied to each LLM token: as many tokens out as in."""
+    """Two linear layers applied to each LLM token: the context is as long as the prompt.
+
+    Attributes:
+        llm_dim: width of the LLM's last hidden state.
+        width: width of the context, the U-Net's cross-attention width.
+    """
 
     llm_dim: int = 2048
     width: int = 768
@@ -46,11 +51,15 @@ class ResamplerConfig:
 
     Attributes:
         llm_dim: width of the LLM's last hidden state.
-        width: width of the tokens made, the U-Net's cross-attention width.
+        width: width of the latents.
         layers: number of perceiver blocks.
         heads: attention heads; the one dimension that the tensors' shapes do not show.
-        num_latents: number of tokens made.
+        num_latents: length of the context.
         time: None for a plain resampler, else a timestep-aware connector (TSC).
+        context_dim: width of the context, if a linear layer and a layer norm make it of the
+            latents; None if the latents are the context.
+        pooled_dim: width of the embedding that an attention pool makes of the context; None
+            without a pool.
     """
 
     llm_dim: int = 2048
@@ -59,6 +68,8 @@ class ResamplerConfig:
     heads: int = 8
     num_latents: int = 64
     time: TimeConfig | None = TimeConfig()
+    context_dim: int | None = None
+    pooled_dim: int | None = None
 
 
 ConnectorConfig: TypeAlias = MLPConfig | ResamplerConfig
@@ -71,3 +82,31 @@ PAPER_CONNECTORS: dict[str, ConnectorConfig] = {
     "adaln-zero": ResamplerConfig(time=TimeConfig(gated=True)),
     "adaln": ResamplerConfig(),
 }
+
+
+@dataclass(frozen=True)
+class ConnectorMetadata:
+    """How a connector was trained, as its file says. The released file says nothing.
+
+    Attributes:
+        trained_tokens: LLM tokens of the longest prompt it was trained on; 128 for the released
+            connector (arXiv 2403.05135, section 5.1).
+        llm: name of the LLM, for people.
+        llm_type: the LLM's `model_type` in transformers' terms.
+        llm_layers: number of the LLM's hidden layers.
+        llm_layer: index of the hidden state that it reads; None or -1 for the last.
+        base: diffusion model whose U-Net it was trained with.
+        steps: training steps.
+        licence: of the weights.
+        version: of the weights.
+    """
+
+    trained_tokens: int = 128
+    llm: str | None = None
+    llm_type: str | None = None
+    llm_layers: int | None = None
+    llm_layer: int | None = None
+    base: str | None = None
+    steps: int | None = None
+    licence: str | None = None
+    version: str | None = None

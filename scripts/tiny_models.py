@@ -74,7 +74,7 @@ def draw_connector(
     torch.nn.init.normal_(connector.latents, std=1.0, generator=generator)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_connector(connector.to(dtype), config, part)
+    save_connector(connector.to(dtype), part)
     part.replace(path)
 
 

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from ..config import ConnectorConfig, ConnectorMetadata, ResamplerConfig
+
 
 class Operations(Protocol):
     """The layers a connector is built from: `torch.nn`, or a host's own versions of them."""
@@ -18,19 +20,30 @@ class Operations(Protocol):
 
 
 class Connector(nn.Module, ABC):
-    """Maps an LLM's last hidden state to tokens for a U-Net's cross-attention.
+    """Maps an LLM's last hidden state to the context of a U-Net's cross-attention.
 
     Attributes:
+        config: kind and dimensions.
+        metadata: how it was trained.
         llm_dim: width of the features it takes.
-        width: width of the tokens it makes.
-        timestep_aware: whether the tokens depend on the timestep.
-        num_tokens: how many tokens it makes of any prompt; None for as many as the prompt has.
+        context_dim: width C of the context it makes.
+        pooled_dim: width of the pooled embedding; None if it makes none.
+        timestep_aware: whether the context depends on the timestep.
+        num_tokens: length of the context of any prompt; None for that of the prompt.
     """
 
-    llm_dim: int
-    width: int
     timestep_aware: bool
     num_tokens: int | None
+
+    def __init__(self, config: ConnectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.metadata = ConnectorMetadata()
+        self.llm_dim = config.llm_dim
+        self.context_dim, self.pooled_dim = config.width, None
+        if isinstance(config, ResamplerConfig):
+            self.context_dim = config.context_dim or config.width
+            self.pooled_dim = config.pooled_dim
 
     @abstractmethod
     def forward(
@@ -39,10 +52,10 @@ class Connector(nn.Module, ABC):
         timestep: torch.Tensor,
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Make the tokens for each prompt at its timestep.
+        """Make the context for each prompt at its timestep.
 
         The batch dimensions B of the arguments are broadcast: features (P, 1, L, D) and timesteps
-        (T,) make every prompt's tokens at every timestep in one pass.
+        (T,) make every prompt's context at every timestep in one pass.
 
         Args:
             llm_features: (*B, L, llm_dim) last hidden state, in the dtype to compute in.
@@ -50,8 +63,12 @@ class Connector(nn.Module, ABC):
             mask: (*B, L) bool, False where a shorter prompt was filled up; None where none was.
 
         Returns:
-            (*B, N, width) in the dtype of `llm_features`.
+            (*B, N, context_dim) in the dtype of `llm_features`.
         """
+
+    def pooled(self, context: torch.Tensor) -> torch.Tensor:
+        """Pool a context that `forward` has made: (*B, N, context_dim) -> (*B, pooled_dim)."""
+        raise NotImplementedError(f"this {type(self).__name__} has no attention pool")
 
     @abstractmethod
     def reset_parameters(self) -> None:

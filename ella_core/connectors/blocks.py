@@ -1,7 +1,7 @@
 """Perceiver block: latents attend to themselves and to the text, then pass through an MLP.
 
-Shapes: B any batch dimensions, N latents, L LLM tokens, W width, T width of the timestep
-embedding, H heads.
+Shapes: B any batch dimensions, N latents, L LLM tokens, W width, C width of the context, P width
+of the pooled embedding, T width of the timestep embedding, H heads.
 """
 
 from typing import Any
@@ -106,6 +106,22 @@ class PerceiverBlock(nn.Module):
         hidden = self.mlp(hidden)
         out: torch.Tensor = latents_BNW + (hidden if gate is None else gate * hidden)
         return out
+
+
+class AttentionPool(nn.Module):
+    """A learned query that attends to the context, then a linear layer."""
+
+    def __init__(self, context_dim: int, pooled_dim: int, heads: int, operations: Operations):
+        super().__init__()
+        self.query = nn.Parameter(torch.empty(1, context_dim))
+        self.attn = Attention(context_dim, heads, operations)
+        self.proj = operations.Linear(context_dim, pooled_dim)
+
+    def forward(self, context_BNC: torch.Tensor) -> torch.Tensor:
+        """(*B, N, C) context -> (*B, P) pooled embedding."""
+        query_B1C = self.query.to(context_BNC).expand(*context_BNC.shape[:-2], 1, -1)
+        pooled_BP: torch.Tensor = self.proj(self.attn(query_B1C, context_BNC)[..., 0, :])
+        return pooled_BP
 
 
 def _norm(width: int, time: TimeConfig | None, operations: Operations, gated: bool) -> Any:

@@ -11,8 +11,7 @@ class MLPConnector(Connector):
     """Two linear layers on each token. Knows no timestep and keeps the number of tokens."""
 
     def __init__(self, config: MLPConfig, operations: Operations) -> None:
-        super().__init__()
-        self.llm_dim, self.width = config.llm_dim, config.width
+        super().__init__(config)
         self.timestep_aware, self.num_tokens = False, None
         self.proj_in = operations.Linear(config.llm_dim, config.width)
         self.proj_out = operations.Linear(config.width, config.width)
@@ -24,8 +23,8 @@ class MLPConnector(Connector):
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `Connector.forward`; N is L, and each token depends on itself alone."""
-        tokens: torch.Tensor = self.proj_out(F.gelu(self.proj_in(llm_features)))
-        return tokens.expand(*batch_shape(tokens, timestep), *tokens.shape[-2:])
+        context: torch.Tensor = self.proj_out(F.gelu(self.proj_in(llm_features)))
+        return context.expand(*batch_shape(context, timestep), *context.shape[-2:])
 
     def reset_parameters(self) -> None:
         """Torch's default for linear layers."""

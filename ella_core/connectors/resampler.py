@@ -1,6 +1,7 @@
 """The perceiver resampler, and with a timestep the TSC (arXiv 2403.05135).
 
-Shapes: B batch, N latents, L LLM tokens, D LLM width, W width, T width of the timestep embedding.
+Shapes: B batch, N latents, L LLM tokens, D LLM width, W width, C width of the context, T width of
+the timestep embedding.
 """
 
 import torch
@@ -9,20 +10,19 @@ from torch import nn
 
 from ..config import ResamplerConfig
 from .base import Connector, Operations, batch_shape, reset_layers
-from .blocks import AdaLN, Attention, PerceiverBlock
+from .blocks import AdaLN, Attention, AttentionPool, PerceiverBlock
 from .timestep import TimestepEmbedding
 
 
 class Resampler(Connector):
-    """Learned latents read a text of any length and become `num_latents` tokens.
+    """Learned latents read a text of any length and become a context of `num_latents` tokens.
 
     With `config.time` it is the Timestep-Aware Semantic Connector: the timestep shifts the
-    latents and modulates every norm, so that the tokens differ at each denoising step.
+    latents and modulates every norm, so that the context differs at each denoising step.
     """
 
     def __init__(self, config: ResamplerConfig, operations: Operations) -> None:
-        super().__init__()
-        self.llm_dim, self.width = config.llm_dim, config.width
+        super().__init__(config)
         self.timestep_aware, self.num_tokens = config.time is not None, config.num_latents
         self.time_embedding: TimestepEmbedding | None = None
         if config.time is not None:
@@ -33,6 +33,13 @@ class Resampler(Connector):
         self.perceiver_blocks = nn.ModuleList(
             PerceiverBlock(config, operations) for _ in range(config.layers)
         )
+        self.proj_out = None
+        if config.context_dim is not None:
+            self.proj_out = operations.Linear(config.width, config.context_dim)
+            self.norm_out = operations.LayerNorm(config.context_dim)
+        self.pool: AttentionPool | None = None
+        if config.pooled_dim is not None:
+            self.pool = AttentionPool(self.context_dim, config.pooled_dim, config.heads, operations)
 
     def forward(
         self,
@@ -54,22 +61,35 @@ class Resampler(Connector):
         attended = None if mask is None else _beside_latents(mask, latents_BNW)
         for block in self.perceiver_blocks:
             latents_BNW = block(latents_BNW, text_BLW, act_BT, attended)
-        return latents_BNW
+        if self.proj_out is None:
+            return latents_BNW
+        context_BNC: torch.Tensor = self.norm_out(self.proj_out(latents_BNW))
+        return context_BNC
+
+    def pooled(self, context: torch.Tensor) -> torch.Tensor:
+        """See `Connector.pooled`."""
+        if self.pool is None:
+            return super().pooled(context)
+        pooled: torch.Tensor = self.pool(context)
+        return pooled
 
     def reset_parameters(self) -> None:
         """Initial weights: every norm starts as a plain layer norm, every gate at zero.
 
-        Latents are normal with variance 1 / W; q, k and v are Xavier-uniform as one (3W, W)
-        matrix with zero biases, as in `nn.MultiheadAttention`; all else is torch's default.
+        Latents are normal with variance 1 / W, the pool's query with 1 / C; q, k and v are
+        Xavier-uniform as one (3W, W) matrix with zero biases, as in `nn.MultiheadAttention`; all
+        else is torch's default.
         """
         reset_layers(self)
-        nn.init.normal_(self.latents, std=self.width**-0.5)
+        nn.init.normal_(self.latents, std=self.latents.shape[-1] ** -0.5)
+        if self.pool is not None:
+            nn.init.normal_(self.pool.query, std=self.context_dim**-0.5)
         for module in self.modules():
             if isinstance(module, AdaLN):
                 nn.init.zeros_(module.linear.weight)
                 nn.init.zeros_(module.linear.bias)
             elif isinstance(module, Attention):
-                _reset_attention(module, self.width)
+                _reset_attention(module)
 
 
 def _beside_latents(mask_BL: torch.Tensor, latents_BNW: torch.Tensor) -> torch.Tensor:
@@ -79,7 +99,8 @@ def _beside_latents(mask_BL: torch.Tensor, latents_BNW: torch.Tensor) -> torch.T
     return torch.cat([mask_BL.new_ones(*batch, N), mask_BL], dim=-1).flatten(0, -2)
 
 
-def _reset_attention(attention: Attention, width: int) -> None:
+def _reset_attention(attention: Attention) -> None:
+    width = attention.to_q.in_features
     bound = (6 / (3 * width + width)) ** 0.5
     for layer in (attention.to_q, attention.to_k, attention.to_v):
         nn.init.uniform_(layer.weight, -bound, bound)

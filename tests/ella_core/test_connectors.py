@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
-from ella_core.checkpoint import load_connector
+from ella_core.checkpoint import load_connector, save_connector
 from ella_core.config import PAPER_CONNECTORS, MLPConfig, ResamplerConfig, TimeConfig
 from ella_core.connectors import build_connector
 from ella_core.connectors.timestep import sinusoid
 from support import golden_weights
 from support.models import write_tsc
-from support.reference import tsc
+from support.reference import pooled, tsc
 
 GOLDEN = Path(__file__).parents[1] / "data/official_tsc_outputs.safetensors"
 
@@ -30,7 +31,7 @@ def test_agrees_with_the_reference_implementation(key, tmp_path):
     tag, length, batch, seed, timestep = key.split("/")
     dims = ast.literal_eval(dims.get(tag, "{}"))
     write_tsc(tmp_path / "tsc.safetensors", **dims)
-    connector, _ = load_connector(tmp_path / "tsc.safetensors")
+    connector = load_connector(tmp_path / "tsc.safetensors")
     features = golden_weights.llm_features(
         int(batch[1:]), int(length[1:]), dims.get("llm_dim", 2048), int(seed[4:])
     )
@@ -42,11 +43,41 @@ def test_agrees_with_the_reference_implementation(key, tmp_path):
 def test_agrees_with_plain_functions(tmp_path):
     dims = {"width": 64, "layers": 3, "num_latents": 8, "llm_dim": 48, "time_channels": 32}
     weights = write_tsc(tmp_path / "tsc.safetensors", time_dim=40, **dims)
-    connector, _ = load_connector(tmp_path / "tsc.safetensors")
+    connector = load_connector(tmp_path / "tsc.safetensors")
     features = torch.from_numpy(golden_weights.llm_features(1, 21, 48))
     for timestep in (0, 1, 333, 999):
         tokens = connector(features, torch.tensor([timestep]))
         torch.testing.assert_close(tokens, tsc(weights, features, timestep), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("context_dim", [None, 96])
+def test_output_layer_and_pool_agree_with_plain_functions(context_dim, tmp_path):
+    config = ResamplerConfig(
+        48, 64, 3, num_latents=8, time=TimeConfig(32, 40), context_dim=context_dim, pooled_dim=56
+    )
+    connector = random_connector(config)
+    save_connector(connector, tmp_path / "x.safetensors")
+    weights = load_file(tmp_path / "x.safetensors")
+    features = torch.from_numpy(golden_weights.llm_features(1, 21, 48))
+    for timestep in (0, 333, 999):
+        context = connector(features, torch.tensor([timestep]))
+        assert context.shape == (1, 8, context_dim or 64)
+        torch.testing.assert_close(context, tsc(weights, features, timestep), rtol=0, atol=1e-4)
+        expected = pooled(weights, context)
+        torch.testing.assert_close(connector.pooled(context), expected, rtol=0, atol=1e-4)
+    many = connector(features, torch.tensor([0, 500]))[:, None].expand(2, 3, -1, -1)
+    assert connector.pooled(many).shape == (2, 3, 56)
+
+
+def test_parameter_counts_of_the_output_layer_and_the_pool():
+    def count(config):
+        with torch.device("meta"):
+            return sum(p.numel() for p in build_connector(config).parameters())
+
+    wide = 768 * 2048 + 2048 + 2 * 2048  # linear, layer norm
+    pool = 2048 + 4 * (2048 * 2048 + 2048) + 2048 * 1280 + 1280  # query, attention, linear
+    assert count(ResamplerConfig(context_dim=2048)) == 66_820_608 + wide
+    assert count(ResamplerConfig(context_dim=2048, pooled_dim=1280)) == 66_820_608 + wide + pool
 
 
 @pytest.mark.parametrize(

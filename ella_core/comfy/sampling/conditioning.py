@@ -139,7 +139,7 @@ def check_model(model: Any, ella: ELLA) -> None:
     Raises:
         EllaError: not a U-Net with cross-attention, or one of another width.
     """
-    expected = ella.connector.width
+    expected = ella.connector.context_dim
     wanted = "a Stable Diffusion 1.5 model" if expected == 768 else f"a U-Net of width {expected}"
     unet = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)  # torch.compile's
     if not isinstance(unet, UNetModel):

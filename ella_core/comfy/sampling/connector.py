@@ -48,7 +48,7 @@ def load_ella(path: Path) -> ELLA:
 
     device = model_management.get_torch_device()
     dtype = torch.float32 if model_management.is_device_cpu(device) else None
-    connector, _ = load_connector(path, comfy.ops.manual_cast, dtype)
+    connector = load_connector(path, comfy.ops.manual_cast, dtype)
     patcher = SharedPatcher(
         connector, load_device=device, offload_device=model_management.unet_offload_device()
     )

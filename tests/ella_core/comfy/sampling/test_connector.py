@@ -26,7 +26,7 @@ def make(tmp_path):
         torch.manual_seed(0)
         connector = build_connector(config)
         connector.reset_parameters()
-        save_connector(connector, config, tmp_path / "x.safetensors")
+        save_connector(connector, tmp_path / "x.safetensors")
         return load_ella(tmp_path / "x.safetensors")
 
     return make
