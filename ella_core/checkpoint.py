@@ -81,6 +81,16 @@ def load_connector(
     return connector.eval().requires_grad_(False)
 
 
+def read_metadata(path: Path) -> ConnectorMetadata:
+    """Read how a connector was trained from its file's header.
+
+    Raises:
+        EllaError: not a safetensors file, damaged, or the metadata are wrong.
+    """
+    with _open(path) as file, _naming(path):
+        return _parse_metadata(file.metadata() or {})
+
+
 def save_connector(connector: Connector, path: Path) -> None:
     """Write `connector` and its metadata in the layout that `load_connector` reads."""
     state = {k: v.contiguous() for k, v in _to_file_layout(connector.state_dict()).items()}

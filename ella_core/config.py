@@ -84,6 +84,30 @@ PAPER_CONNECTORS: dict[str, ConnectorConfig] = {
 }
 
 
+# GGUF names both of each pair alike, and transformers tells them apart by the file's title.
+_ONE_ARCHITECTURE = {"mistral": "llama", "umt5": "t5"}
+
+
+@dataclass(frozen=True)
+class LLMIdentity:
+    """What tells LLMs of one width apart, whatever layout, dtype or name their files have.
+
+    Attributes:
+        model_type: the architecture, in transformers' terms.
+        layers: number of hidden layers.
+    """
+
+    model_type: str
+    layers: int
+
+    def is_other_than(self, model_type: str | None, layers: int | None) -> bool:
+        """True if a known one of these differs."""
+        own, other = (
+            _ONE_ARCHITECTURE.get(name or "", name) for name in (self.model_type, model_type)
+        )
+        return (other is not None and own != other) or layers not in (None, self.layers)
+
+
 @dataclass(frozen=True)
 class ConnectorMetadata:
     """How a connector was trained, as its file says. The released file says nothing.

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..ella_core.comfy.editor.feedback import show_on_node
 from ..ella_core.comfy.llm.model import LLM
-from ..ella_core.config import LONG_PROMPT, TRAINED_TOKENS
+from ..ella_core.config import CHUNK_TOKENS, LONG_PROMPT, ConnectorMetadata
 from ..ella_core.errors import EllaError
 from .types import CATEGORY, EmbedsType, LLMType, search_aliases
 
@@ -29,7 +29,7 @@ class ELLALLMTextEncode(io.ComfyNode):
                     dynamic_prompts=True,
                     tooltip="The prompt, of any length and in the LLM's languages. (words:1.3) "
                     "weighs words, from 0 to 10; \\( and \\) are parentheses that never do. The "
-                    f"released ELLA was trained on {TRAINED_TOKENS} tokens.",
+                    f"released ELLA was trained on {ConnectorMetadata().trained_tokens} tokens.",
                 ),
                 io.Int.Input(
                     "max_length",
@@ -45,7 +45,7 @@ class ELLALLMTextEncode(io.ComfyNode):
                     default="whole",
                     optional=True,
                     tooltip="For a prompt of more than max_length tokens, or more than "
-                    f"{TRAINED_TOKENS} if that is 0. whole reads it in one go, cut off at "
+                    f"{CHUNK_TOKENS} if that is 0. whole reads it in one go, cut off at "
                     "max_length. chunk cuts it at the ends of sentences into chunks that fit, "
                     "and reads each by itself: nothing is lost, but chunks know nothing of each "
                     "other.",

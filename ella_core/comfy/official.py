@@ -31,9 +31,7 @@ class TextEncoderSettings:
         Raises:
             EllaError: see `LLM.encode`.
         """
-        from ..text_encoders.weights import literal  # not at ComfyUI's start
-
-        embeds, _ = self.llm.encode(literal(without_weights(text)), self.max_length)
+        embeds, _ = self.llm.encode(without_weights(text), self.max_length, markup=False)
         return OfficialEmbeds(embeds=embeds)
 
 

@@ -111,7 +111,9 @@ class PerceiverBlock(nn.Module):
 class AttentionPool(nn.Module):
     """A learned query that attends to the context, then a linear layer."""
 
-    def __init__(self, context_dim: int, pooled_dim: int, heads: int, operations: Operations):
+    def __init__(
+        self, context_dim: int, pooled_dim: int, heads: int, operations: Operations
+    ) -> None:
         super().__init__()
         self.query = nn.Parameter(torch.empty(1, context_dim))
         self.attn = Attention(context_dim, heads, operations)

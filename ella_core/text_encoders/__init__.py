@@ -2,8 +2,9 @@
 
 from .encoder import EncodedPrompt, TextEncoder
 from .loading import check_text_encoder, load_text_encoder, load_tokenizer
-from .prompts import PromptCounts, PromptTokenizer
+from .prompts import encode_prompt
 from .quantize import weight_bytes
+from .tokenizer import PromptCounts, PromptTokenizer
 
 __all__ = [
     "EncodedPrompt",
@@ -11,6 +12,7 @@ __all__ = [
     "PromptTokenizer",
     "TextEncoder",
     "check_text_encoder",
+    "encode_prompt",
     "load_text_encoder",
     "load_tokenizer",
     "weight_bytes",

@@ -5,7 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import EllaError
-from .tokens import Tokens
+from .tokens import Encoding
 
 # A full stop inside "3.5" ends nothing; Chinese and Japanese put no space after theirs.
 _SENTENCE_END = re.compile(
@@ -19,7 +19,7 @@ _SENTENCE_END = re.compile(
 _SPACES = re.compile(r"\s+")
 
 
-def chunks(text: str, tokenise: Callable[[str], Tokens], room: int) -> Iterator[str]:
+def chunks(text: str, tokenise: Callable[[str], Encoding], room: int) -> Iterator[str]:
     """Cut `text` into pieces of at most `room` tokens each, which together are `text`.
 
     Each piece takes as many whole sentences as fit. A sentence that is longer than a piece is cut
@@ -68,7 +68,7 @@ def _candidates(boundaries: Sequence[Sequence[int]], start: int, horizon: int) -
             yield positions[i]
 
 
-def _too_small(text: str, tokenise: Callable[[str], Tokens], room: int) -> EllaError:
+def _too_small(text: str, tokenise: Callable[[str], Encoding], room: int) -> EllaError:
     starts = tokenise(text).starts
     following = bisect_right(starts, starts[0])
     first = text[: starts[following]] if following < len(starts) else text

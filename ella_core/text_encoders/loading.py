@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from ..errors import EllaError
 from .encoder import TextEncoder
-from .prompts import PromptTokenizer
 from .quantize import quantize, require_torchao
+from .tokenizer import PromptTokenizer
 from .tokens import SpecialTokens
 
 # transformers is imported inside the functions: it takes seconds, and a host that only lists the

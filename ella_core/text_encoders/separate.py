@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import EllaError
-from .prompts import PromptTokenizer
+from .tokenizer import PromptTokenizer
 from .tokens import SpecialTokens
 
 _PACK = Path(__file__).parents[2]

@@ -8,38 +8,38 @@ from ..errors import EllaError
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """What a tokenizer makes of a text.
+class Encoding:
+    """Token ids of a text and where each token lies in it.
 
     Attributes:
         ids: one for each token.
-        spans: the characters of each token, first and behind the last; None where the tokenizer
-            can't say.
+        offsets: first character of each token and the one behind its last; None where the
+            tokenizer can't say.
     """
 
     ids: list[int]
-    spans: list[tuple[int, int]] | None
+    offsets: list[tuple[int, int]] | None
 
     @property
     def starts(self) -> list[int]:
-        """At which character each token begins.
+        """First character of each token.
 
         Raises:
             EllaError: the tokenizer can't say.
         """
-        if self.spans is None:
+        if self.offsets is None:
             raise EllaError(
                 "Weights such as (word:1.2) and long_prompt chunk need to know which words each "
                 "token stands for, and this LLM's tokenizer can't say (it is a slow one, in "
                 "transformers' terms). In LLM Text Encode (ELLA) take the weights out and set "
                 "long_prompt to whole, or choose an LLM with a tokenizer.json in Load LLM (ELLA)."
             )
-        return [start for start, _ in self.spans]
+        return [start for start, _ in self.offsets]
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The ids that an LLM expects around and beside a text.
+    """Ids that an LLM expects around and beside a text.
 
     Attributes:
         prefix: ids before each text (Llama's BOS).
@@ -55,10 +55,14 @@ class SpecialTokens:
 
     @classmethod
     def of(cls, tokenizer: Any) -> "SpecialTokens":
-        """Read them off `tokenizer`, by what it puts around a word."""
+        """Find out what `tokenizer` puts around a word.
+
+        Raises:
+            EllaError: the tokenizer is empty or damaged.
+        """
         framed = tokenizer("a")["input_ids"]
         word = tokenise(tokenizer, "a").ids
-        if tokenizer.decode(word).strip() != "a":  # transformers also opens an empty file
+        if tokenizer.decode(word).strip() != "a":  # transformers opens an empty file without error
             raise EllaError("its tokenizer is empty or damaged: it does not know the letter a")
         starts = [i for i in range(len(framed)) if framed[i : i + len(word)] == word]
         if not starts:
@@ -90,21 +94,26 @@ class SpecialTokens:
         return [*self.prefix, *ids, *self.suffix] or [self.empty]
 
     def __len__(self) -> int:
-        """How many ids `frame` adds."""
+        """Return the number of ids that `frame` adds."""
         return len(self.prefix) + len(self.suffix)
 
 
-def tokenise(tokenizer: Any, text: str) -> Tokens:
-    """The tokens of `text` alone, without special ones."""
+def whole_characters(text: str) -> str:
+    """Join or replace halves of surrogate pairs, which JSON may bring and tokenizers refuse."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def tokenise(tokenizer: Any, text: str) -> Encoding:
+    """Return the tokens of `text` alone, without special ones."""
     encoding = tokenizer(
         text,
         add_special_tokens=False,
         verbose=False,
         return_offsets_mapping=tokenizer.is_fast,
     )
-    return Tokens(encoding["input_ids"], encoding.get("offset_mapping"))
+    return Encoding(encoding["input_ids"], encoding.get("offset_mapping"))
 
 
 def windows(tokens: int, size: int) -> list[slice]:
-    """Cut that many tokens into pieces of at most `size`; no tokens are one empty piece."""
+    """Cut this number of tokens into pieces of at most `size`; no token makes one empty piece."""
     return [slice(start, start + size) for start in range(0, max(tokens, 1), size)]

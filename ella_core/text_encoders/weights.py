@@ -56,11 +56,6 @@ def parse(text: str) -> tuple[str, list[float]]:
     return "".join(plain), weights
 
 
-def literal(text: str) -> str:
-    """Markup that reads as `text`, whatever parentheses are in it."""
-    return re.sub(r"([()])", r"\\\1", text)
-
-
 def _weighted_groups(marks: Iterable[re.Match[str]]) -> tuple[dict[int, float], set[int]]:
     """Where weighted groups open, with their weights, and where they close."""
     opening: dict[int, float] = {}

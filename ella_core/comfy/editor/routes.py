@@ -124,8 +124,8 @@ def _models(body: Any) -> list[str]:
     raise EllaError(f"Expected {expected}, and got {json.dumps(body)[:200]}")
 
 
-def _prompt(body: Any) -> tuple[str, str, int, bool]:
-    """The arguments of `TokenCounter.count` in a request.
+def _prompt(body: Any) -> tuple[str, str, int, bool, str | None]:
+    """Read the arguments of `TokenCounter.count` from a request.
 
     Raises:
         EllaError: they are missing or of another kind.
@@ -137,8 +137,10 @@ def _prompt(body: Any) -> tuple[str, str, int, bool]:
             "max_length": int(max_length),
             "long_prompt": str(long_prompt),
         } if max_length >= 0 and long_prompt in LONG_PROMPT:
-            return llm_name, text, int(max_length), long_prompt == "chunk"
+            ella_name = body.get("ella_name")
+            known = ella_name if isinstance(ella_name, str) else None
+            return llm_name, text, int(max_length), long_prompt == "chunk", known
     raise EllaError(
         "Expected llm_name and text (strings), max_length (a whole number from 0 on) and "
-        f"long_prompt ({' or '.join(LONG_PROMPT)})."
+        f"long_prompt ({' or '.join(LONG_PROMPT)}); ella_name (a string) may be given."
     )

@@ -1,4 +1,4 @@
-"""How many tokens an LLM makes of a prompt, while the prompt is being written."""
+"""Counts a prompt's tokens while the prompt is being written."""
 
 import asyncio
 import re
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ...config import TRAINED_TOKENS
-from ..files.folders import file_identity, llm_path
+from ...config import ConnectorMetadata
+from ...errors import EllaError
+from ..files.folders import connector_path, file_identity, llm_path
 
 if TYPE_CHECKING:
     from ...text_encoders import PromptTokenizer
 
 _MAX_OPEN = 4  # tokenizers
-_PATIENCE = 1.0  # seconds that a request waits for a tokenizer
+_PATIENCE = 1.0  # seconds that a request waits for a tokenizer to open
 _QUOTED = 32  # characters
 
-# The editor draws choices and takes comments out when the prompt is queued.
+# The editor resolves {a|b} and removes comments when the prompt is queued.
 _DYNAMIC = re.compile(r"\{|/\*|//")
 
 T = TypeVar("T")
@@ -27,14 +28,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TokenCount:
-    """What the editor puts into words.
+    """What the editor shows.
 
     Attributes:
         tokens: number that a run would report.
-        about: whether a run may report another one, as the editor changes the text before.
-        limit: number that the prompt may have before something is lost or new to the connector.
-        over: whether it has more.
-        beyond: the first words of what is over; may be empty.
+        about: whether a run may report another one, because the editor changes the text before.
+        limit: number from which on tokens are cut off or unknown to the connector.
+        over: whether the prompt has more.
+        beyond: the first words beyond the limit; may be empty.
         dropped: number of tokens that are cut off.
         weighted: number of tokens with a weight of their own.
         chunks: number of chunks in which the prompt is read.
@@ -53,10 +54,10 @@ class TokenCount:
 
 
 class TokenCounter:
-    """The tokenizers that are open, of which the least recently used give way.
+    """Keeps a few tokenizers open and closes the least recently used.
 
-    All work is done in one thread of its own, so that the server goes on answering and two
-    requests never meet in a tokenizer.
+    All work runs in one thread of its own, so that the server stays responsive and no tokenizer
+    is used by two requests at once.
     """
 
     def __init__(self) -> None:
@@ -65,19 +66,20 @@ class TokenCounter:
         self._one_process = asyncio.Lock()
 
     async def count(
-        self, llm_name: str, text: str, max_length: int, chunked: bool
+        self, llm_name: str, text: str, max_length: int, chunked: bool, ella_name: str | None
     ) -> TokenCount | None:
         """Count the tokens of a prompt; None while the tokenizer is still being opened.
 
         Args:
             llm_name: as in the dropdown.
-            text: see `TextEncoder.encode`.
+            text: see `encode_prompt`.
             max_length: see there.
             chunked: see there.
+            ella_name: the connector that the prompt is for, as in its dropdown; None if unknown.
 
         Raises:
             EllaError: there is no such LLM, its tokenizer can't be opened, or see
-                `TextEncoder.encode`.
+                `encode_prompt`.
         """
         path, identity = await self._in_thread(lambda: _find(llm_name))
         opening = self._tokenizers.get(identity)
@@ -93,7 +95,11 @@ class TokenCounter:
         if opening.exception() and self._tokenizers.get(identity) is opening:
             del self._tokenizers[identity]  # the next question tries again
         tokenizer = opening.result()
-        return await self._in_thread(lambda: count_tokens(tokenizer, text, max_length, chunked))
+        return await self._in_thread(
+            lambda: count_tokens(
+                tokenizer, text, max_length, chunked, trained=_trained_tokens(ella_name)
+            )
+        )
 
     async def _open(self, path: Path) -> "PromptTokenizer":
         from ...text_encoders.loading import is_gguf, load_tokenizer
@@ -109,15 +115,20 @@ class TokenCounter:
 
 
 def count_tokens(
-    tokenizer: "PromptTokenizer", text: str, max_length: int, chunked: bool
+    tokenizer: "PromptTokenizer", text: str, max_length: int, chunked: bool, trained: int
 ) -> TokenCount:
-    """What the editor shows of a prompt; the arguments are those of `TextEncoder.encode`."""
-    prompt = tokenizer.read(text, max_length, chunked)
-    limit = min(max_length or TRAINED_TOKENS, TRAINED_TOKENS)
+    """Count the tokens of a prompt for a connector that was trained on `trained` tokens.
+
+    The other arguments are those of `encode_prompt`.
+    """
+    from ...text_encoders.prompts import text_beyond, tokenise_prompt
+
+    prompt = tokenise_prompt(tokenizer, text, max_length, chunked)
+    limit = min(max_length or trained, trained)
     beyond = ""
     over = bool(prompt.dropped) or (prompt.tokens > limit and prompt.chunks == 1)
     if over:
-        beyond = _begin(tokenizer.beyond(text, max_length if prompt.dropped else limit))
+        beyond = _begin(text_beyond(tokenizer, text, max_length if prompt.dropped else limit))
     return TokenCount(
         tokens=prompt.tokens,
         about=bool(_DYNAMIC.search(text)),
@@ -134,6 +145,17 @@ def count_tokens(
 def _begin(text: str) -> str:
     words = " ".join(text[: 4 * _QUOTED].split())
     return f"{words[:_QUOTED].rstrip()}{'…' if len(words) > _QUOTED else ''}"
+
+
+def _trained_tokens(ella_name: str | None) -> int:
+    from ...checkpoint import read_metadata
+
+    if ella_name is not None:
+        try:
+            return read_metadata(connector_path(ella_name)).trained_tokens
+        except EllaError:
+            pass  # Load ELLA reports what is wrong with the file; the count goes on
+    return ConnectorMetadata().trained_tokens
 
 
 def _find(llm_name: str) -> tuple[Path, str]:

@@ -1,4 +1,4 @@
-"""Prompts that an LLM has read, kept on the disk for the next start of ComfyUI."""
+"""Encoded prompts, kept on the disk for the next start of ComfyUI."""
 
 import functools
 import hashlib
@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,25 +18,26 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ...config import LLMIdentity
 from ...text_encoders import EncodedPrompt, PromptCounts
 
 logger = logging.getLogger("ella")
 
-# Of the entries, and of how a text is read: weights, chunks, special tokens. Entries of another
-# version are no longer found, and go as the oldest.
-_VERSION = 1
+# Version of the entries' format and of how a text is read: weights, chunks, special tokens.
+# Entries of another version are no longer found and are evicted as the oldest.
+_VERSION = 2
 _LIMIT = 512 * 2**20  # bytes: 128 tokens of FLAN-T5-XL are 0.5 MB in fp16
-_ABANDONED = 3600  # seconds after which a temporary file is nobody's
+_ABANDONED = 3600  # seconds after which a temporary file belongs to no running process
 
 _COUNTS = [field.name for field in fields(PromptCounts)]
 
 
 def cache_key(*parts: object) -> str:
-    """What an encoded prompt is found by. Nothing can be read back from it.
+    """Return the cache key of a prompt (one-way hash).
 
     Args:
-        parts: all that the features depend on (strings, numbers, None), beside the version of
-            transformers.
+        parts: everything that the features depend on (strings, numbers, None) beside the version
+            of transformers.
     """
     versions = [_VERSION, importlib.metadata.version("transformers")]
     return hashlib.sha256(json.dumps([*versions, *parts]).encode()).hexdigest()
@@ -44,18 +45,18 @@ def cache_key(*parts: object) -> str:
 
 @functools.cache
 def feature_cache() -> "FeatureCache":
-    """The one of this ComfyUI. Other users' requests don't reach folders that begin with `__`."""
+    """Return this ComfyUI's cache. Its folder begins with `__`, which no user's request reaches."""
     return FeatureCache(Path(folder_paths.get_user_directory()) / "__ella" / "features")
 
 
 class FeatureCache:
-    """Encoded prompts, one file each, of which the least recently used give way.
+    """Encoded prompts, one file each. The least recently used are evicted.
 
-    Whatever happens to the folder or its files, by other processes or by damage, an entry is
-    right or it is not found; and what can't be written is not kept.
+    An entry that is damaged, or that another process changes, is not found; a wrong one is never
+    returned. An entry that can't be written is not kept.
 
     Attributes:
-        folder: where the entries are.
+        folder: holds the entries.
     """
 
     def __init__(self, folder: Path, limit: int = _LIMIT) -> None:
@@ -64,7 +65,7 @@ class FeatureCache:
         self._warned = False
 
     def get(self, key: str) -> EncodedPrompt | None:
-        """The prompt that was put under `key`, on the CPU."""
+        """Return the prompt that was put under `key`, on the CPU; None if there is none."""
         path = self._path(key)
         try:
             prompt = _read(path, key)
@@ -78,14 +79,14 @@ class FeatureCache:
         return prompt
 
     def put(self, key: str, prompt: EncodedPrompt) -> None:
-        """Keep `prompt`, if that is possible."""
+        """Keep `prompt` if it can be written and is smaller than the limit."""
         if prompt.features.nbytes > self._limit:
             return
         features = prompt.features.cpu().contiguous()
-        counts = {name: int(getattr(prompt, name)) for name in _COUNTS}
-        metadata = {name: str(count) for name, count in counts.items()}
-        metadata["sha256"] = _checksum(key, features, counts)
-        data = save({"features": features}, metadata)
+        about = {name: int(getattr(prompt, name)) for name in _COUNTS}
+        described = json.dumps({**about, "llm": prompt.llm and asdict(prompt.llm)})
+        checksum = _checksum(key, features, described)
+        data = save({"features": features}, {"prompt": described, "sha256": checksum})
         try:
             self._write(self._path(key), data)
             self._prune()
@@ -103,7 +104,7 @@ class FeatureCache:
         """Delete all entries.
 
         Returns:
-            How many there were, and their bytes.
+            Their number and their bytes.
         """
         deleted = [entry.size for entry in self._files(".safetensors") if _delete(entry.path)]
         self._sweep()
@@ -113,7 +114,7 @@ class FeatureCache:
         return self.folder / f"{key}.safetensors"
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Write a file that others see whole or not at all."""
+        """Write a file atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"{uuid.uuid4().hex}.tmp"
         try:
@@ -134,13 +135,13 @@ class FeatureCache:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Delete what interrupted writes have left."""
+        """Delete temporary files of interrupted writes."""
         for file in self._files(".tmp"):
             if time.time_ns() - file.used > _ABANDONED * 1e9:
                 _delete(file.path)
 
     def _files(self, suffix: str) -> list["_File"]:
-        """The least recently used first."""
+        """Return files with this suffix, the least recently used first."""
         found = []
         for path in self.folder.glob(f"*{suffix}"):
             with suppress(OSError):  # another process has deleted it
@@ -159,25 +160,26 @@ def _read(path: Path, key: str) -> EncodedPrompt:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         features = file.get_tensor("features").clone()  # no view of a file that may change
-    expected = metadata.pop("sha256", None)
-    if metadata.keys() != set(_COUNTS):
-        raise ValueError(f"it counts {sorted(metadata)}, not {_COUNTS}")
-    counts = {name: int(metadata[name]) for name in _COUNTS}
-    if _checksum(key, features, counts) != expected:
+    if metadata.keys() != {"prompt", "sha256"}:
+        raise ValueError(f"its metadata are {sorted(metadata)}, not prompt and sha256")
+    described = metadata["prompt"]
+    if _checksum(key, features, described) != metadata["sha256"]:
         raise ValueError("its checksum is wrong")
-    return EncodedPrompt(features, **counts)
+    about = json.loads(described)
+    llm = about.pop("llm")
+    return EncodedPrompt(features, llm and LLMIdentity(**llm), **about)
 
 
-def _checksum(key: str, features: torch.Tensor, counts: dict[str, int]) -> str:
-    """Over all that makes an entry, the header's share included."""
-    about = [key, str(features.dtype), list(features.shape), counts]
+def _checksum(key: str, features: torch.Tensor, described: str) -> str:
+    """Hash everything that makes an entry, the header's share included."""
+    about = [key, str(features.dtype), list(features.shape), described]
     digest = hashlib.sha256(json.dumps(about).encode())
     digest.update(features.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _delete(path: Path) -> bool:
-    """Whether it is gone through us; on Windows a file that is being read can't be deleted."""
+    """Return True if this call deleted it. On Windows a file that is being read stays."""
     try:
         path.unlink()
     except OSError:

@@ -10,7 +10,7 @@ from comfy import model_management
 from comfy.cli_args import args
 from comfy.utils import ProgressBar
 
-from ...config import QUANTIZATIONS, TRAINED_TOKENS
+from ...config import QUANTIZATIONS, LLMIdentity
 from ...errors import EllaError
 from ..editor.feedback import show_on_running_node
 from ..files.folders import file_identity
@@ -19,7 +19,7 @@ from ..memory import Holder, WholeModelPatcher
 if TYPE_CHECKING:
     from ...text_encoders import EncodedPrompt, PromptCounts, TextEncoder
 
-# What reads prompts is imported inside the functions: ComfyUI's start should not pay for it.
+# Encoders are imported inside the functions, because they would slow down ComfyUI's start.
 
 logger = logging.getLogger("ella")
 
@@ -33,12 +33,12 @@ Parts = tuple[tuple["EncodedPrompt", float], ...]
 class LLMEmbeds:
     """ELLA_LLM_EMBEDS: a weighted mix of prompts, each as an LLM has read it.
 
-    Prompts differ in length, so their features can't be averaged. The tokens that the connector
-    makes of them can: the mix is taken there, at every timestep.
+    Prompts differ in length, so their features can't be averaged. Their contexts can: the mix is
+    taken there, at every timestep.
 
     Attributes:
         parts: each prompt, its features on ComfyUI's intermediate device, and its weight.
-        empty: the same for the empty prompt, what a strength of 0 stands for.
+        empty: the same for the empty prompt, which a strength of 0 stands for.
         llm: the LLM's name in its dropdown.
     """
 
@@ -51,12 +51,22 @@ class LLMEmbeds:
         """Width D of the LLM's features."""
         return self.parts[0][0].features.shape[-1]
 
+    @property
+    def identity(self) -> LLMIdentity | None:
+        """What tells the LLM from others of its width."""
+        return self.parts[0][0].llm
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of its longest prompt, special ones included, padding excluded."""
+        return max(prompt.tokens for prompt, _ in self.parts)
+
     def with_strength(self, strength: float) -> "LLMEmbeds":
-        """From the empty prompt (0) to the prompt (1), and beyond it."""
+        """Mix the empty prompt (0) and the prompt (1); more overdrives the prompt."""
         return replace(self, parts=_mix((self.parts, strength), (self.empty, 1 - strength)))
 
     def blended_with(self, other: "LLMEmbeds", factor: float) -> "LLMEmbeds":
-        """From this prompt (0) to the other (1).
+        """Mix this prompt (0) and the other (1).
 
         Raises:
             EllaError: another LLM has read the other.
@@ -69,10 +79,10 @@ class LLMEmbeds:
         )
 
     def check_same_llm(self, other: "LLMEmbeds") -> None:
-        """Refuse two prompts that two LLMs have read: one connector knows one LLM.
+        """Refuse two prompts that two LLMs have read, because a connector knows one LLM.
 
         Raises:
-            EllaError: it was so.
+            EllaError: two LLMs have read them.
         """
         if (self.llm, self.width) != (other.llm, other.width):
             raise EllaError(
@@ -82,7 +92,7 @@ class LLMEmbeds:
 
 
 def _mix(*groups: tuple[Parts, float]) -> Parts:
-    """Scale each group of parts by its weight; a prompt that is in several is counted once."""
+    """Scale each group of parts by its weight and add up the weights of each prompt."""
     mixed: dict[EncodedPrompt, float] = {}
     for parts, scale in groups:
         for prompt, weight in parts:
@@ -95,11 +105,11 @@ class LLM:
 
     Attributes:
         name: its name in the dropdown.
-        patcher: how ComfyUI moves it between devices, None until it is read.
+        patcher: moves it between devices for ComfyUI; None until its weights are read.
     """
 
     def __init__(self, name: str, path: Path, dtype: str) -> None:
-        """Look at the LLM's files, without reading its weights.
+        """Check the LLM's files without reading its weights.
 
         Args:
             name: its name in the dropdown.
@@ -127,43 +137,56 @@ class LLM:
         self.patcher: WholeModelPatcher | None = None
         self._empty: dict[int, EncodedPrompt] = {}  # by max_length
 
-    def encode(self, text: str, max_length: int, chunked: bool = False) -> tuple[LLMEmbeds, str]:
+    def encode(
+        self, text: str, max_length: int, chunked: bool = False, markup: bool = True
+    ) -> tuple[LLMEmbeds, str]:
         """Read a prompt on the device that ComfyUI gives to text encoders, or find it in the cache.
 
-        The arguments are those of `TextEncoder.encode`.
+        Args:
+            text: see `encode_prompt`.
+            max_length: see there.
+            chunked: see there.
+            markup: False reads the text as it stands, `(words:1.3)` included, in one go.
 
         Returns:
             The embeds, and a line for the user on how many tokens were read.
 
         Raises:
-            EllaError: see `load_text_encoder` and `TextEncoder.encode`.
+            EllaError: see `load_text_encoder` and `encode_prompt`.
         """
-        prompt = self._read(text, max_length, chunked)
+        prompt = self._read(text, max_length, chunked, markup)
         if max_length not in self._empty:
             self._empty[max_length] = self._read("", max_length)
         summary = _summarise(prompt)
-        if prompt.tokens > TRAINED_TOKENS or prompt.dropped:
+        if prompt.dropped:
             logger.warning("%s", summary)
         empty = self._empty[max_length]
         return LLMEmbeds(((prompt, 1.0),), ((empty, 1.0),), self.name), summary
 
-    def _read(self, text: str, max_length: int, chunked: bool = False) -> "EncodedPrompt":
-        """What `TextEncoder.encode` makes of `text`, on ComfyUI's intermediate device."""
+    def _read(
+        self, text: str, max_length: int, chunked: bool = False, markup: bool = True
+    ) -> "EncodedPrompt":
+        """Read a prompt or find it in the cache; its features are on the intermediate device."""
+        from ...text_encoders import encode_prompt
         from .cache import cache_key, feature_cache
 
-        asked = (text, max_length, chunked)
+        asked = (text, max_length, chunked, markup)
         key = cache_key(self._identity, str(self._dtype), self._quantization, *asked)
         prompt = feature_cache().get(key)
         if prompt is None:
-            prompt = self._loaded().encode(*asked, on_piece=_show_pieces)
+            encoder = self._loaded()
+            if markup:
+                prompt = encode_prompt(encoder, text, max_length, chunked, _show_pieces)
+            else:
+                (prompt,) = encoder.encode([text], max_length)
             feature_cache().put(key, prompt)
         return replace(prompt, features=prompt.features.to(model_management.intermediate_device()))
 
     def _loaded(self) -> "TextEncoder":
-        """The LLM on the device that ComfyUI gives to text encoders."""
+        """Load the LLM onto the device that ComfyUI gives to text encoders."""
         from ...text_encoders import load_text_encoder, weight_bytes
 
-        bar = ProgressBar(3)  # the tokenizer is open, the weights are read, and on their device
+        bar = ProgressBar(3)  # steps: tokenizer open, weights read, weights on their device
         if self._encoder is None or self.patcher is None:
             logger.info("loading the LLM %s", self.name)
             show_on_running_node(f"loading the LLM {self.name} ...")
@@ -191,14 +214,14 @@ class LLM:
 
 
 def _show_pieces(done: int, of: int) -> None:
-    """The LLM has read so many pieces (chunks, windows) of a prompt."""
+    """Show how many pieces (chunks, windows) of a prompt have been read."""
     ProgressBar(of).update_absolute(done)
     if done < of:
         show_on_running_node(f"reading: {done:,} of {of:,} pieces done")
 
 
 def _auto_dtype() -> torch.dtype:
-    """The released connector was trained on fp16 features; the CPU computes fp16 slowly or not."""
+    """Return fp16, which the released connector was trained on, or fp32 where fp16 is slow."""
     if args.fp32_text_enc:
         return torch.float32
     if args.bf16_text_enc:
@@ -217,10 +240,6 @@ def _summarise(prompt: "PromptCounts") -> str:
     lines = [count]
     if prompt.weighted:
         lines.append(f"{prompt.weighted:,} of them weighted")
-    if prompt.tokens > TRAINED_TOKENS:
-        lines.append(
-            f"the released ELLA was trained on {TRAINED_TOKENS} and has not seen longer prompts"
-        )
     if prompt.windows > 1:
         lines.append(f"read in {prompt.windows} pieces, which don't know of each other")
     if prompt.dropped:

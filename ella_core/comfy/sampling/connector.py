@@ -1,5 +1,6 @@
 """What travels on the ELLA wire: a connector that ComfyUI can load and evict."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,14 @@ from comfy.model_patcher import ModelPatcher
 
 from ...errors import EllaError
 from ...store import ContextStore
+from ..editor.feedback import show_on_running_node
 from ..llm.model import LLMEmbeds
 from ..memory import SharedPatcher
 
 if TYPE_CHECKING:
     from ...connectors import Connector
+
+logger = logging.getLogger("ella")
 
 
 class ELLA:
@@ -74,3 +78,29 @@ def check_features(ella: ELLA, embeds: LLMEmbeds) -> None:
             f"reads features {expected} wide. Choose {wanted} in Load LLM (ELLA), or the connector "
             f"that was trained with this LLM in Load ELLA."
         )
+    _check_identity(ella, embeds)
+
+
+def _check_identity(ella: ELLA, embeds: LLMEmbeds) -> None:
+    """Refuse an LLM of the right width that the connector's metadata rule out."""
+    known, found = ella.connector.metadata, embeds.identity
+    if found and found.is_other_than(known.llm_type, known.llm_layers):
+        expected = f"{known.llm_type or 'LLM'} of {known.llm_layers or 'unknown'} layers"
+        raise EllaError(
+            f"The LLM {embeds.llm} is a {found.model_type} of {found.layers} layers, but the "
+            f"connector {ella.name} was trained with {known.llm or 'another LLM'}, a {expected}. "
+            f"Choose that one in Load LLM (ELLA), or the connector that was trained with this LLM "
+            f"in Load ELLA."
+        )
+
+
+def warn_of_length(ella: ELLA, embeds: LLMEmbeds) -> None:
+    """Say that a prompt is longer than those that the connector was trained on."""
+    trained = ella.connector.metadata.trained_tokens
+    if embeds.tokens > trained:
+        text = (
+            f"{embeds.tokens:,} tokens: the connector {ella.name} was trained on {trained:,} and "
+            f"has not seen longer prompts"
+        )
+        logger.warning("%s", text)
+        show_on_running_node(text)

@@ -11,7 +11,7 @@ from comfy.model_management import intermediate_device, load_models_gpu
 from ...errors import EllaError
 from ..editor.report import Report
 from ..llm.model import LLMEmbeds
-from .connector import ELLA, check_features
+from .connector import ELLA, check_features, warn_of_length
 
 if TYPE_CHECKING:
     from ...text_encoders import EncodedPrompt
@@ -92,6 +92,7 @@ def make_prompts(ella: ELLA, embeds: Sequence[LLMEmbeds], report: Report) -> lis
     """
     for each in embeds:
         check_features(ella, each)
+        warn_of_length(ella, each)
     parts = [prompt for each in embeds for prompt, _ in each.parts]
     if not ella.store.has(parts, [_PLACEHOLDER_TIMESTEP]):
         load_models_gpu([ella.patcher])

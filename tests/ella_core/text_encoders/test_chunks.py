@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from ella_core.errors import EllaError
-from ella_core.text_encoders import load_text_encoder
+from ella_core.text_encoders import encode_prompt, load_text_encoder
 from ella_core.text_encoders.chunks import chunks
 from ella_core.text_encoders.tokens import tokenise
 
@@ -34,7 +34,7 @@ def t5_tokens(t5):
 
 def count(encoder, text):
     """Tokens of a text with the special ones."""
-    return encoder.encode(text).tokens
+    return encode_prompt(encoder, text).tokens
 
 
 def greedy(fits, sentences):
@@ -53,8 +53,8 @@ def test_each_chunk_is_read_like_a_prompt_of_its_own(encoder, max_length):
     limit = max_length or 128
     expected = greedy(lambda text: count(encoder, text) <= limit, SENTENCES)
     assert "".join(expected) == TEXT
-    prompt = encoder.encode(TEXT, max_length, chunked=True)
-    parts = [encoder.encode(text, max_length) for text in expected]
+    prompt = encode_prompt(encoder, TEXT, max_length, chunked=True)
+    parts = [encode_prompt(encoder, text, max_length) for text in expected]
     assert torch.equal(prompt.features, torch.cat([part.features for part in parts], dim=1))
     assert (prompt.chunks, prompt.chunk_length) == (len(expected), limit)
     assert prompt.tokens == sum(part.tokens for part in parts)
@@ -66,16 +66,16 @@ def test_each_chunk_is_read_like_a_prompt_of_its_own(encoder, max_length):
 @pytest.mark.parametrize("max_length", [0, 128])
 def test_a_prompt_that_fits_is_the_same_in_both_modes(encoder, max_length):
     for text in ("", "a", TEXT[: TEXT.index("wide…")]):
-        whole, chunked = (encoder.encode(text, max_length, mode) for mode in (False, True))
+        whole, chunked = (encode_prompt(encoder, text, max_length, mode) for mode in (False, True))
         assert torch.equal(whole.features, chunked.features)
         assert (chunked.chunks, chunked.chunk_length) == (1, 0)
 
 
 def test_the_last_token_that_fits(llama):
     encoder = load_text_encoder(llama, torch.float32)
-    assert encoder.encode("a" * 127, chunked=True).chunks == 1
-    assert encoder.encode("a" * 128, chunked=True).chunks == 2
-    assert encoder.encode("a" * 128, max_length=129, chunked=True).chunks == 1
+    assert encode_prompt(encoder, "a" * 127, chunked=True).chunks == 1
+    assert encode_prompt(encoder, "a" * 128, chunked=True).chunks == 2
+    assert encode_prompt(encoder, "a" * 128, max_length=129, chunked=True).chunks == 1
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_weights_in_chunks(encoder):
     rest = TEXT[len(first + second + third) :]
     word = third[: third.index(" ", 1)]
     text = f"{first}({second}{word}:1.5){third[len(word) :]}{rest}"
-    plain = encoder.encode(TEXT, chunked=True)
-    prompt = encoder.encode(text, chunked=True)
+    plain = encode_prompt(encoder, TEXT, chunked=True)
+    prompt = encode_prompt(encoder, text, chunked=True)
     assert (prompt.chunks, prompt.tokens) == (plain.chunks, plain.tokens)
     start = count(encoder, first)
     end = start + count(encoder, second)
@@ -146,7 +146,7 @@ def test_weights_in_chunks(encoder):
     changed = (prompt.features != plain.features).any(dim=-1)[0].nonzero().flatten()
     assert changed.tolist() == words
     assert prompt.weighted == len(words)
-    empty = encoder.encode("").features.double()
+    empty = encode_prompt(encoder, "").features.double()
     expected = empty + 1.5 * (plain.features[:, words].double() - empty)
     torch.testing.assert_close(prompt.features[:, words], expected.float(), rtol=1e-5, atol=1e-6)
 
@@ -154,15 +154,15 @@ def test_weights_in_chunks(encoder):
 def test_chunks_that_are_too_small_for_a_character(encoder):
     message = r"Chunks of 1 tokens .* can't hold 'a', which takes 2\. .* set max_length higher"
     with pytest.raises(EllaError, match=message):
-        encoder.encode("a cat", max_length=2, chunked=True)
+        encode_prompt(encoder, "a cat", max_length=2, chunked=True)
     with pytest.raises(EllaError, match="Chunks of 0 tokens"):
-        encoder.encode("a cat", max_length=1, chunked=True)
+        encode_prompt(encoder, "a cat", max_length=1, chunked=True)
 
 
 def test_chunks_are_no_longer_than_the_llm_can_read(llama):
     encoder = load_text_encoder(llama, torch.float32)
     with pytest.raises(EllaError, match="max_length is 257, but this LLM reads at most 256"):
-        encoder.encode("a", max_length=257, chunked=True)
+        encode_prompt(encoder, "a", max_length=257, chunked=True)
 
 
 @pytest.mark.parametrize("unit", ["mountain ", "a", "x. ", "猫。", "\n "])
@@ -180,7 +180,7 @@ def test_cutting_a_million_characters(t5_tokens, unit):
 
 def test_reading_a_million_characters(encoder):
     text = f"(mountain:1.2){' ' * 92}mountain{' ' * 92}" * 5000
-    whole, chunked = (encoder.encode(text, chunked=mode) for mode in (False, True))
+    whole, chunked = (encode_prompt(encoder, text, chunked=mode) for mode in (False, True))
     assert whole.windows == -(-10_000 // 2047)
     assert chunked.chunks == -(-10_000 // 127)
     assert whole.weighted == chunked.weighted == 5000

@@ -9,8 +9,8 @@ from transformers import AutoModel, AutoTokenizer, LlamaModel, T5EncoderModel
 
 from bootstrap import smollm2_gguf
 from ella_core.errors import EllaError
-from ella_core.text_encoders import load_text_encoder
-from ella_core.text_encoders.prompts import MAX_WINDOW
+from ella_core.text_encoders import encode_prompt, load_text_encoder
+from ella_core.text_encoders.tokenizer import MAX_WINDOW
 from support.gguf_t5 import write_t5_gguf
 
 PROMPTS = ["", "a", "A red cat sits on a blue chair.", "snow " * 60, "Ein Hund 🐕 und मेघ"]
@@ -27,7 +27,7 @@ def direct(model, ids, attended=None):
 @pytest.mark.parametrize("text", PROMPTS)
 def test_t5_at_its_own_length(t5, text):
     ids = AutoTokenizer.from_pretrained(t5)(text).input_ids
-    prompt = load_text_encoder(t5, torch.float32).encode(text)
+    prompt = encode_prompt(load_text_encoder(t5, torch.float32), text)
     assert torch.equal(prompt.features, direct(T5EncoderModel.from_pretrained(t5), ids))
     assert prompt.tokens == len(ids)
 
@@ -37,7 +37,7 @@ def test_t5_at_a_fixed_length(t5, text):
     batch = AutoTokenizer.from_pretrained(t5)(
         text, padding="max_length", max_length=16, truncation=True
     )
-    prompt = load_text_encoder(t5, torch.float32).encode(text, max_length=16)
+    prompt = encode_prompt(load_text_encoder(t5, torch.float32), text, max_length=16)
     attended = sum(batch.attention_mask)
     expected = direct(T5EncoderModel.from_pretrained(t5), batch.input_ids, attended)
     assert torch.equal(prompt.features, expected)
@@ -45,21 +45,24 @@ def test_t5_at_a_fixed_length(t5, text):
 
 
 def test_llama_reads_what_its_tokenizer_says(llama):
-    prompt = load_text_encoder(llama, torch.float32).encode("a cat")
+    prompt = encode_prompt(load_text_encoder(llama, torch.float32), "a cat")
     ids = [1, *(ord(c) for c in "a cat")]
     assert AutoTokenizer.from_pretrained(llama)("a cat").input_ids == ids
     assert torch.equal(prompt.features, direct(LlamaModel.from_pretrained(llama), ids))
 
 
 def test_what_was_cut_off_is_counted(t5, llama):
-    assert load_text_encoder(t5, torch.float32).encode("snow " * 60, max_length=16).dropped == 45
-    assert load_text_encoder(llama, torch.float32).encode("snow", max_length=4).dropped == 1
-    assert load_text_encoder(llama, torch.float32).encode("snow", max_length=5).dropped == 0
+    assert (
+        encode_prompt(load_text_encoder(t5, torch.float32), "snow " * 60, max_length=16).dropped
+        == 45
+    )
+    assert encode_prompt(load_text_encoder(llama, torch.float32), "snow", max_length=4).dropped == 1
+    assert encode_prompt(load_text_encoder(llama, torch.float32), "snow", max_length=5).dropped == 0
 
 
 def test_a_prompt_longer_than_the_llm_is_read_in_pieces(llama):
     text = "abcd" * 200
-    prompt = load_text_encoder(llama, torch.float32).encode(text)
+    prompt = encode_prompt(load_text_encoder(llama, torch.float32), text)
     model = LlamaModel.from_pretrained(llama)
     ids = [ord(c) for c in text]
     pieces = [direct(model, [1, *ids[i : i + 255]]) for i in range(0, 800, 255)]
@@ -71,16 +74,18 @@ def test_a_prompt_longer_than_the_llm_is_read_in_pieces(llama):
     ("text", "read_as"), [("a \ud800 cat", "a \ufffd cat"), ("a \ud83d\ude00 cat", "a 😀 cat")]
 )
 def test_halves_of_characters_as_json_may_bring_them(smollm2, text, read_as):
-    assert torch.equal(smollm2.encode(text).features, smollm2.encode(read_as).features)
+    assert torch.equal(
+        encode_prompt(smollm2, text).features, encode_prompt(smollm2, read_as).features
+    )
 
 
 def test_a_fixed_length_beyond_what_the_llm_can_read(llama):
     with pytest.raises(EllaError, match="max_length is 257, but this LLM reads at most 256"):
-        load_text_encoder(llama, torch.float32).encode("a", max_length=257)
+        encode_prompt(load_text_encoder(llama, torch.float32), "a", max_length=257)
 
 
 def test_ten_thousand_words(t5):
-    prompt = load_text_encoder(t5, torch.float32).encode("mountain " * 10_000)
+    prompt = encode_prompt(load_text_encoder(t5, torch.float32), "mountain " * 10_000)
     assert prompt.tokens >= 10_000
     assert prompt.features.shape[1] == prompt.tokens
     assert prompt.windows == -(-10_000 // (MAX_WINDOW - 1))
@@ -90,7 +95,7 @@ def test_ten_thousand_words(t5):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_dtype(t5, llama, dtype):
     for folder in (t5, llama):
-        assert load_text_encoder(folder, dtype).encode("a cat").features.dtype == dtype
+        assert encode_prompt(load_text_encoder(folder, dtype), "a cat").features.dtype == dtype
 
 
 @torch.no_grad()
@@ -109,7 +114,7 @@ def test_t5_in_fp16_is_the_references_to_the_bit(t5, tmp_path):
     expected = direct(T5EncoderModel.from_pretrained(folder).to(torch.float16), ids)
     encoder = load_text_encoder(folder, torch.float16)
     assert {p.dtype for p in encoder.model.parameters()} == {torch.float16}
-    features = encoder.encode("A red cat.").features
+    features = encode_prompt(encoder, "A red cat.").features
     assert features.isfinite().all()
     assert torch.equal(features, expected)
 
@@ -119,7 +124,7 @@ def test_gguf_of_a_real_llm(smollm2):
     model = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
     ids = [28120, 905]  # what its own tokenizer makes of "hello world", without BOS
     expected = direct(model, ids)
-    torch.testing.assert_close(smollm2.encode("hello world").features, expected)
+    torch.testing.assert_close(encode_prompt(smollm2, "hello world").features, expected)
     assert smollm2.width == 576
 
 
@@ -129,17 +134,17 @@ def test_gguf_of_a_t5_is_the_folder_to_the_bit(t5, tmp_path):
     gguf = load_text_encoder(tmp_path / "t5.gguf", torch.float32)
     for text in [*PROMPTS, "a (red:1.3) cat"]:
         # transformers 4.50 makes a token of a space at the end, where the file says not to.
-        found, expected = gguf.encode(text.strip()), folder.encode(text.strip())
+        found, expected = encode_prompt(gguf, text.strip()), encode_prompt(folder, text.strip())
         assert torch.equal(found.features, expected.features), text
         assert found.tokens == expected.tokens
 
 
 def test_an_empty_prompt_where_the_tokenizer_makes_nothing_of_it(smollm2):
-    prompt = smollm2.encode("")
+    prompt = encode_prompt(smollm2, "")
     assert (prompt.features.shape, prompt.tokens) == ((1, 1, 576), 1)
     bos = smollm2.model(input_ids=torch.tensor([[1]])).last_hidden_state
     torch.testing.assert_close(prompt.features, bos)
-    assert smollm2.encode("", max_length=8).features.shape == (1, 8, 576)
+    assert encode_prompt(smollm2, "", max_length=8).features.shape == (1, 8, 576)
 
 
 def test_spiece_model_alone_is_tokenizer_enough(t5, tmp_path):
@@ -166,5 +171,5 @@ def test_spiece_model_alone_is_tokenizer_enough(t5, tmp_path):
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
     ids = [*pieces.encode("the model"), 1]
     expected = direct(T5EncoderModel.from_pretrained(folder), ids)
-    prompt = load_text_encoder(folder, torch.float32).encode("the model")
+    prompt = encode_prompt(load_text_encoder(folder, torch.float32), "the model")
     assert torch.equal(prompt.features, expected)

@@ -10,7 +10,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from ella_core.errors import EllaError
-from ella_core.text_encoders import load_text_encoder
+from ella_core.text_encoders import encode_prompt, load_text_encoder
 
 
 def without(source, target, *names):
@@ -108,10 +108,10 @@ def test_numbers_that_overflow(t5, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     tensors["encoder.final_layer_norm.weight"].fill_(1e5)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    assert load_text_encoder(folder, torch.bfloat16).encode("A red cat.").tokens == 5
+    assert encode_prompt(load_text_encoder(folder, torch.bfloat16), "A red cat.").tokens == 5
     for text in ("", "A red cat.", "A (red:1.2) cat."):
         with pytest.raises(EllaError, match=r"NaN or infinite .* in torch\.float16\. Choose fp32"):
-            load_text_encoder(folder, torch.float16).encode(text)
+            encode_prompt(load_text_encoder(folder, torch.float16), text)
 
 
 def test_code_that_comes_with_an_llm_is_never_run(t5, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import transformers
 from transformers import AutoTokenizer, LlamaModel, T5EncoderModel
 
 from ella_core.errors import EllaError
-from ella_core.text_encoders import PromptTokenizer, TextEncoder, load_text_encoder
+from ella_core.text_encoders import PromptTokenizer, TextEncoder, encode_prompt, load_text_encoder
 from ella_core.text_encoders.tokens import SpecialTokens
 from ella_core.text_encoders.weights import parse, token_weights
 from support import golden_weights
@@ -49,7 +49,7 @@ def test_t5(t5, text, plain, pieces, weights):
     ids = tokenizer(plain).input_ids
     assert tokenizer.convert_ids_to_tokens(ids) == [*pieces, "</s>"]
     expected = weighted(direct(model, ids), direct(model, [1])[0], [*weights, 1])
-    prompt = load_text_encoder(t5, torch.float32).encode(text)
+    prompt = encode_prompt(load_text_encoder(t5, torch.float32), text)
     torch.testing.assert_close(prompt.features, expected, **TOLERANCE)
     assert prompt.weighted == sum(weight != 1 for weight in weights)
     untouched = [weight == 1 for weight in [*weights, 1]]
@@ -59,31 +59,34 @@ def test_t5(t5, text, plain, pieces, weights):
 def test_special_tokens_and_padding_are_never_weighted(t5, llama):
     for folder, first in ((t5, 0), (llama, 1)):  # </s> is behind the words, <s> before them
         encoder = load_text_encoder(folder, torch.float32)
-        plain, prompt = (encoder.encode(text, max_length=8) for text in ("cat", "(cat:3)"))
+        plain, prompt = (encode_prompt(encoder, text, max_length=8) for text in ("cat", "(cat:3)"))
         changed = (prompt.features != plain.features).any(dim=-1)[0].nonzero().flatten()
-        words = encoder.encode("cat").tokens - 1
+        words = encode_prompt(encoder, "cat").tokens - 1
         assert changed.tolist() == list(range(first, first + words))
         assert (prompt.weighted, prompt.tokens) == (words, plain.tokens)
 
 
 def test_pieces_of_a_prompt_longer_than_the_llm(llama):
     """The second piece's <s> is at 256: 300 is behind two of them."""
-    prompt = load_text_encoder(llama, torch.float32).encode("a" * 298 + "(b:0):" + "a" * 10)
+    prompt = encode_prompt(load_text_encoder(llama, torch.float32), "a" * 298 + "(b:0):" + "a" * 10)
     model = LlamaModel.from_pretrained(llama)
     assert (prompt.windows, prompt.weighted) == (2, 1)
     torch.testing.assert_close(prompt.features[:, 300], direct(model, [1])[:, 0], **TOLERANCE)
 
 
 def test_what_is_cut_off_is_not_counted(llama):
-    assert load_text_encoder(llama, torch.float32).encode("ab(cdef:2)", max_length=5).weighted == 2
+    assert (
+        encode_prompt(load_text_encoder(llama, torch.float32), "ab(cdef:2)", max_length=5).weighted
+        == 2
+    )
 
 
 @pytest.mark.parametrize("text", ["a red cat", "snow " * 300, "Ein Hund 🐕", ""])
 @pytest.mark.parametrize("max_length", [0, 16])
 def test_a_weight_of_one_changes_nothing_by_a_bit(t5, text, max_length):
     encoder = load_text_encoder(t5, torch.float32)
-    plain = encoder.encode(text, max_length)
-    same = encoder.encode(f"({text}:1.0)", max_length)
+    plain = encode_prompt(encoder, text, max_length)
+    same = encode_prompt(encoder, f"({text}:1.0)", max_length)
     assert torch.equal(plain.features, same.features)
     assert (same.tokens, same.weighted) == (plain.tokens, 0)
 
@@ -94,15 +97,15 @@ def test_the_empty_prompt_is_only_read_where_it_is_needed(t5):
     encoder.model.register_forward_pre_hook(
         lambda _, __, inputs: lengths.append(inputs["input_ids"].shape[1]), with_kwargs=True
     )
-    encoder.encode("(a red cat:1.0)")
+    encode_prompt(encoder, "(a red cat:1.0)")
     assert lengths == [5]
-    encoder.encode("(a red cat:1.1)")
+    encode_prompt(encoder, "(a red cat:1.1)")
     assert sorted(lengths) == [1, 5, 5]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_dtype_is_kept(t5, dtype):
-    features = load_text_encoder(t5, dtype).encode("a (red:1.3) cat").features
+    features = encode_prompt(load_text_encoder(t5, dtype), "a (red:1.3) cat").features
     assert features.dtype == dtype
     assert features.isfinite().all()
 
@@ -112,8 +115,8 @@ def test_weights_that_overflow(t5):
     with pytest.raises(
         EllaError, match=r"up to 1e\+08, are too high for features in torch.float16"
     ):
-        load_text_encoder(t5, torch.float16).encode(text)
-    assert load_text_encoder(t5, torch.float32).encode(text).features.isfinite().all()
+        encode_prompt(load_text_encoder(t5, torch.float16), text)
+    assert encode_prompt(load_text_encoder(t5, torch.float32), text).features.isfinite().all()
 
 
 @pytest.fixture
@@ -129,12 +132,12 @@ def slow():
 
 
 def test_a_tokenizer_that_does_not_know_where_its_tokens_are(slow):
-    assert slow.encode("(cat:1)").tokens == 4
-    assert slow.encode("a cat", chunked=True).tokens == 6
+    assert encode_prompt(slow, "(cat:1)").tokens == 4
+    assert encode_prompt(slow, "a cat", chunked=True).tokens == 6
     with pytest.raises(EllaError, match=r"Weights such as .* set long_prompt to whole"):
-        slow.encode("(cat:2)")
+        encode_prompt(slow, "(cat:2)")
     with pytest.raises(EllaError, match=r"long_prompt chunk need"):
-        slow.encode("cat " * 100, chunked=True)
+        encode_prompt(slow, "cat " * 100, chunked=True)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def test_the_same_with_features_of_a_real_llm(smollm2):
         key: torch.from_numpy(v) for key, v in golden_weights.state_dict(llm_dim=576).items()
     }
     text = "A tabby cat in a yellow raincoat holds a small red lantern."
-    features, empty = smollm2.encode(text).features, smollm2.encode("").features
+    features, empty = encode_prompt(smollm2, text).features, encode_prompt(smollm2, "").features
     multiplied, moved = relative_changes(weights, features, empty, slice(5, 9), 1.3)
     assert max(multiplied) < 0.002
     assert min(moved) > 0.04
