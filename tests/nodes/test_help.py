@@ -28,8 +28,6 @@ FILLED_IN = {
     "The LLM folder ... holds no tokenizer": "The LLM folder ... holds no ...",
     "The dtypes fp8 and int8 need the Python package torchao": "The dtypes ... need the Python",
     "clip_negative is connected and clip_positive is not": "... is connected and ... is not",
-    "... tokens; the released ELLA was trained on 128 and has not seen longer prompts": "the "
-    "released ELLA was trained on ... and has not seen longer prompts",
     "long_prompt is ...; set it to whole or chunk": "long_prompt is ...; set it to ...",
 }
 
