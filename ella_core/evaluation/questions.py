@@ -111,6 +111,22 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def read_prompts(path: Path) -> list[str]:
+    """Return the lines of a text file, without those that are empty.
+
+    Raises:
+        EllaError: The file is missing or empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise EllaError(f"There is no file {path}. `fetch` downloads those published.") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise EllaError(f"{path} has no prompt. Expected one a line.")
+    return prompts
+
+
 def write_csv(path: Path, items: Iterable[Item]) -> None:
     """Write items as `dpg_bench.csv` has them."""
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -183,6 +199,8 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _parse(record: dict[str, Any], place: str) -> list[Row]:
     try:
+        if not isinstance(record, dict):
+            raise TypeError(f"{record!r} is no row")
         return _rows_of_prompt(record) if "questions" in record else [_row(record)]
     except (KeyError, TypeError, ValueError) as error:
         raise EllaError(
@@ -200,7 +218,10 @@ def _row(record: dict[str, Any]) -> Row:
         _category(record),
     )
     prompt = record.get("text") or record.get("prompt") or ""
-    return Row(str(record["item_id"]).strip(), prompt.strip(), question)
+    item_id = str(record["item_id"]).strip()
+    if not item_id or {"/", "\\"} & set(item_id):
+        raise ValueError(f"the item_id '{item_id}' can't be the name of a picture")
+    return Row(item_id, prompt.strip(), question)
 
 
 def _rows_of_prompt(record: dict[str, Any]) -> list[Row]:

@@ -9,6 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import EllaError
 from .bootstrap import difference_interval, interval
@@ -137,7 +138,7 @@ def _item_run(score: ItemScore, number: int) -> dict[str, Any]:
 
 def _picture(picture: PictureScore, name: str) -> dict[str, Any]:
     answers = {str(q.question.proposition_id): _answer(q) for q in picture.questions}
-    return {"file": name, "value": picture.value, "answers": answers}
+    return {"file": quote(name), "value": picture.value, "answers": answers}
 
 
 def _answer(score: QuestionScore) -> dict[str, Any]:

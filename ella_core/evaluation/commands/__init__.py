@@ -8,7 +8,7 @@ own. `add_arguments(parser)` declares its options. `run(arguments)` does the wor
 import argparse
 from typing import Protocol
 
-from . import agreement, report, score
+from . import agreement, fetch, questions, report, score, statistics
 
 
 class Command(Protocol):
@@ -25,6 +25,9 @@ class Command(Protocol):
 
 #: Name on the command line -> module, in the order in which they are used.
 COMMANDS: dict[str, Command] = {
+    "fetch": fetch,
+    "questions": questions,
+    "statistics": statistics,
     "score": score,
     "report": report,
     "agreement": agreement,

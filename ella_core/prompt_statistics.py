@@ -1,0 +1,119 @@
+"""What prompts or captions are made of, as in Tables 1 and 2 of the paper (sections 3.2 and 4)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from .errors import EllaError
+
+#: Return how many tokens each text has.
+CountTokens = Callable[[Sequence[str]], list[int]]
+#: Return the words of a text with their tags of the Penn Treebank.
+Tag = Callable[[str], list[tuple[str, str]]]
+
+_NOUNS = ("NN", "NNS", "NNP", "NNPS")
+_QUALIFIERS = ("JJ", "JJR", "JJS", "RB", "RBR", "RBS")
+_PREPOSITIONS = ("IN",)
+
+
+@dataclass(frozen=True)
+class PartsOfSpeech:
+    """Means over texts, by their tags.
+
+    Attributes:
+        nouns: NN of the paper.
+        qualifiers: adjectives and adverbs, JJ/RB.
+        prepositions: with subordinating conjunctions, IN.
+        distinct_nouns: how many there are in all, #DN. Upper case doesn't make another noun.
+    """
+
+    nouns: float
+    qualifiers: float
+    prepositions: float
+    distinct_nouns: int
+
+
+@dataclass(frozen=True)
+class PromptStatistics:
+    """Means over texts.
+
+    Attributes:
+        count: how many texts there are.
+        words: separated by white space.
+        tokens: None if they were not counted.
+        parts: None if the words were not tagged.
+    """
+
+    count: int
+    words: float
+    tokens: float | None
+    parts: PartsOfSpeech | None
+
+
+def prompt_statistics(
+    texts: Iterable[str], count_tokens: CountTokens | None = None, tag: Tag | None = None
+) -> PromptStatistics:
+    """Return the statistics of texts.
+
+    Args:
+        texts: at least one.
+        count_tokens: counts their tokens, such as `clip_token_counter`.
+        tag: tags their words, such as `nltk_tagger`.
+    """
+    texts = list(texts)
+    assert texts
+    return PromptStatistics(
+        len(texts),
+        fmean(len(text.split()) for text in texts),
+        fmean(count_tokens(texts)) if count_tokens else None,
+        _parts([tag(text) for text in texts]) if tag else None,
+    )
+
+
+def clip_token_counter(folder: Path) -> CountTokens:
+    """Return a counter of CLIP's tokens, the two special ones included, without a limit of 77.
+
+    Args:
+        folder: of the tokenizer's files, such as `comfy/sd1_tokenizer` in a ComfyUI.
+
+    Raises:
+        EllaError: There is no tokenizer.
+    """
+    from transformers import CLIPTokenizer
+
+    if not (folder / "vocab.json").is_file():
+        raise EllaError(
+            f"{folder} holds no CLIP tokenizer (vocab.json). A ComfyUI has one in "
+            "comfy/sd1_tokenizer."
+        )
+    tokenizer = CLIPTokenizer.from_pretrained(str(folder), model_max_length=10**9)
+    return lambda texts: [len(ids) for ids in tokenizer(list(texts))["input_ids"]]
+
+
+def nltk_tagger() -> Tag:
+    """Return NLTK's tagger, which the paper used.
+
+    Raises:
+        EllaError: NLTK or the data of its tagger is not there.
+    """
+    try:
+        import nltk
+    except ImportError as error:
+        raise EllaError("Parts of speech are found by NLTK: pip install nltk") from error
+    try:
+        nltk.pos_tag(nltk.word_tokenize("a word"))
+    except LookupError as error:
+        raise EllaError(
+            "NLTK's data is not there: python -m nltk.downloader punkt_tab "
+            "averaged_perceptron_tagger_eng"
+        ) from error
+    return lambda text: list(nltk.pos_tag(nltk.word_tokenize(text)))
+
+
+def _parts(tagged: Sequence[Sequence[tuple[str, str]]]) -> PartsOfSpeech:
+    def mean(tags: Sequence[str]) -> float:
+        return fmean(sum(tag in tags for _, tag in words) for words in tagged)
+
+    nouns = {word.lower() for words in tagged for word, tag in words if tag in _NOUNS}
+    return PartsOfSpeech(mean(_NOUNS), mean(_QUALIFIERS), mean(_PREPOSITIONS), len(nouns))
