@@ -1,0 +1,127 @@
+"""Checkpoints of a run: all of its state, whole or not at all, the newest few kept.
+
+A checkpoint is written beside its final name and renamed. A process that is killed while writing
+leaves a `.part` folder that nobody reads.
+"""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from ..checkpoint import save_connector
+from ..connectors import Connector
+from ..errors import EllaError
+from .config import TrainConfig
+from .config_file import to_tree
+
+#: The connector's file in a checkpoint.
+CONNECTOR = "connector.safetensors"
+
+# Settings that may change when a run goes on; all others belong to its course.
+_FREE = ("run", "steps", "checkpoint", "validation", "sheet", "licence", "llm")
+
+
+class Checkpoints:
+    """The checkpoints of a run."""
+
+    def __init__(self, folder: Path, keep: int = 1) -> None:
+        self.folder, self._keep = folder, keep
+
+    def all(self) -> list[Path]:
+        """Whole checkpoints, the oldest first."""
+        return sorted(self.folder.glob("step-*[0-9]"))
+
+    def save(
+        self, accelerator: Accelerator, step: int, course: dict[str, Any], connector: Connector
+    ) -> None:
+        """Write a checkpoint after `step` steps, and delete the oldest beyond `keep`.
+
+        `connector` goes into it as a file for use, beside the state to go on from.
+
+        Raises:
+            EllaError: the disk is full.
+        """
+        path = self.folder / f"step-{step:08d}"
+        part = path.with_suffix(".part")
+        try:
+            accelerator.save_state(str(part))
+            if accelerator.is_main_process:
+                save_connector(connector, part / CONNECTOR)
+                (part / "course.json").write_text(json.dumps({"step": step, **course}))
+                _flush(part)
+                part.replace(path)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise disk_full(self.folder) from error
+            raise
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            for old in self.all()[: -self._keep]:
+                doomed = old.with_suffix(".part")  # half deleted, it is no checkpoint
+                shutil.rmtree(doomed, ignore_errors=True)
+                old.replace(doomed)
+                shutil.rmtree(doomed)
+
+    def load(self, accelerator: Accelerator, course: dict[str, Any]) -> int:
+        """Restore the newest checkpoint.
+
+        Returns:
+            The steps that were made; 0 without a checkpoint.
+
+        Raises:
+            EllaError: it is of another course: other settings, or other data.
+        """
+        checkpoints = self.all()
+        if not checkpoints:
+            return 0
+        saved = json.loads((checkpoints[-1] / "course.json").read_text())
+        differences = _differences(saved, course)
+        if differences:
+            raise EllaError(
+                f"The run in {self.folder.parent} was made with other settings: "
+                f"{'; '.join(differences)}. Set them back to go on, or set another run folder to "
+                f"begin anew (connector.init_from takes over the weights)."
+            )
+        accelerator.load_state(str(checkpoints[-1]))
+        return int(saved["step"])
+
+
+def course_of(config: TrainConfig, data: list[str]) -> dict[str, Any]:
+    """All that a run's course depends on: its settings, and the sizes of the data's shards."""
+    settings = {k: v for k, v in to_tree(config).items() if k not in _FREE}
+    return {"settings": json.loads(json.dumps(settings)), "data": data}
+
+
+def disk_full(folder: Path) -> EllaError:
+    """The error that says so."""
+    free = shutil.disk_usage(folder).free
+    return EllaError(
+        f"The disk of {folder} is full ({free / 1e9:.2f} GB free). Make room, or lower "
+        f"checkpoint.keep; the last checkpoint is whole, and the same command goes on from it."
+    )
+
+
+def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    found = [
+        f"{name} was {saved['settings'].get(name)!r} and is {value!r}"
+        for name, value in now["settings"].items()
+        if saved["settings"].get(name) != value
+    ]
+    if saved["data"] != now["data"]:
+        found.append("the shards of the data are others, or hold other numbers of pictures")
+    return found
+
+
+def _flush(folder: Path) -> None:
+    """Make the files outlive a power cut."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

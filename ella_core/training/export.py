@@ -1,0 +1,42 @@
+"""From a run to a file that Load ELLA opens."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import load_connector, save_connector
+from ..errors import EllaError
+from .checkpoints import CONNECTOR, Checkpoints
+
+
+def export(
+    run: Path, path: Path | None = None, step: int | None = None, half: bool = False
+) -> Path:
+    """Write the connector of a checkpoint, averaged if the run averages, with its metadata.
+
+    Args:
+        run: the run's folder.
+        path: where to; None for `connector.safetensors` in the run's folder.
+        step: of the checkpoint; None for the newest.
+        half: store it in fp16, as the released connector is.
+
+    Returns:
+        `path`.
+
+    Raises:
+        EllaError: there is no such checkpoint.
+    """
+    checkpoints = Checkpoints(run / "checkpoints").all()
+    chosen = [c for c in checkpoints if step is None or int(c.name.split("-")[1]) == step]
+    if not chosen:
+        found = ", ".join(c.name for c in checkpoints) or "none"
+        raise EllaError(f"{run} has no checkpoint of step {step}: found {found}. Set --step.")
+    source, path = chosen[-1] / CONNECTOR, path or run / CONNECTOR
+    part = path.with_name(path.name + ".part")
+    if half:
+        save_connector(load_connector(source, dtype=torch.float16), part)
+    else:
+        shutil.copyfile(source, part)
+    part.replace(path)
+    return path

@@ -1,0 +1,225 @@
+"""Pictures with captions: a folder, or tar shards in webdataset's layout.
+
+A sample is a picture and files of the same name up to the first dot:
+
+    castle.jpg
+    castle.txt          one caption, or
+    castle.json         {"captions": {"long": ["...", "..."], "short": ["..."]}}
+    castle.context.npy  optional: the context to align a connector to, (N, context_dim)
+
+Tars are read by the place of each member: training has to jump to any sample, which webdataset's
+own streaming reader can't.
+"""
+
+import io
+import json
+import logging
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import EllaError
+
+T = TypeVar("T")
+
+_LOG = logging.getLogger("ella")
+_PICTURES = ("jpg", "jpeg", "png", "webp")
+_EXTENSIONS = (*_PICTURES, "txt", "json", "context.npy")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded sample.
+
+    Attributes:
+        key: its name.
+        image: in RGB.
+        captions: kind -> captions of that kind.
+        context: (N, context_dim) target of the alignment, None without one.
+    """
+
+    key: str
+    image: Image.Image
+    captions: Mapping[str, list[str]]
+    context: np.ndarray[Any, Any] | None = None
+
+    @property
+    def all_captions(self) -> list[tuple[str, str]]:
+        """(kind, text) of each caption."""
+        return [(kind, text) for kind, texts in self.captions.items() for text in texts]
+
+
+@dataclass
+class Problems:
+    """What was skipped, by name."""
+
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, name: str, reason: object) -> None:
+        """Note and log that `name` is left out."""
+        self.skipped.append(name)
+        _LOG.warning("Skipped %s: %s", name, reason)
+
+
+@dataclass(frozen=True)
+class PictureShard:
+    """Some samples that are read together: one tar, or a stretch of a folder.
+
+    Attributes:
+        name: of the shard, the same whenever the folder is listed.
+        samples: key -> extension -> where the file is.
+    """
+
+    name: str
+    samples: Mapping[str, Mapping[str, "_Place"]]
+
+    def read(self, problems: Problems) -> Iterator[Picture]:
+        """Decode the samples one by one; the unreadable ones go to `problems`."""
+        for key in self.samples:
+            picture = self._attempt(self.decode, key, problems)
+            if picture:
+                yield picture
+
+    def sizes(self, problems: Problems) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Yield key and (height, width) of each picture, read off the headers."""
+        for key in self.samples:
+            size = self._attempt(self._size, key, problems)
+            if size:
+                yield key, size
+
+    def _attempt(self, read: Callable[[str], T], key: str, problems: Problems) -> T | None:
+        try:
+            return read(key)
+        except EllaError as error:
+            problems.add(f"{self.name}/{key}", error)
+            return None
+
+    def _size(self, key: str) -> tuple[int, int]:
+        with _naming_damage():
+            image = Image.open(io.BytesIO(_picture_file(self.samples[key]).read()))
+        return image.height, image.width
+
+    def decode(self, key: str) -> Picture:
+        """Read one sample.
+
+        Raises:
+            EllaError: its picture, captions or context are damaged, or it has no caption.
+        """
+        files = self.samples[key]
+        with _naming_damage():
+            image = Image.open(io.BytesIO(_picture_file(files).read())).convert("RGB")
+            context = files["context.npy"].read() if "context.npy" in files else None
+            return Picture(
+                key,
+                image,
+                _captions(files),
+                None if context is None else np.load(io.BytesIO(context), allow_pickle=False),
+            )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Bytes of a file: all of it, or a member of a tar."""
+
+    path: Path
+    start: int = 0
+    size: int = -1
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return file.read(self.size)
+
+
+def picture_shards(folder: Path, size: int, problems: Problems) -> list[PictureShard]:
+    """List what a folder holds: its tars if there are any, else its pictures.
+
+    Args:
+        folder: with `.tar` files, or with pictures (also in folders inside it).
+        size: pictures in a shard, where they don't come in tars.
+        problems: gets the tars that are cut short, whose whole samples are still used.
+
+    Raises:
+        EllaError: there is no such folder, or nothing in it.
+    """
+    if not folder.is_dir():
+        raise EllaError(
+            f"There is no folder {folder}. Set pictures of the source to where they are."
+        )
+    tars = sorted(folder.glob("*.tar"))
+    if tars:
+        shards = [PictureShard(tar.stem, _tar_samples(tar, problems)) for tar in tars]
+    else:
+        files = {p.relative_to(folder).as_posix(): _Place(p) for p in sorted(folder.rglob("*.*"))}
+        samples = _by_key(files)
+        keys = list(samples)
+        shards = [
+            PictureShard(f"{n:06d}", {key: samples[key] for key in keys[i : i + size]})
+            for n, i in enumerate(range(0, len(keys), size))
+        ]
+    if not any(shard.samples for shard in shards):
+        raise EllaError(
+            f"{folder} holds no pictures: expected .tar shards or files such as 0001.jpg with "
+            f"0001.txt or 0001.json beside them."
+        )
+    return shards
+
+
+def _tar_samples(path: Path, problems: Problems) -> dict[str, dict[str, _Place]]:
+    length = path.stat().st_size
+    members = {}
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                end = member.offset_data + member.size
+                if member.isfile() and end <= length:
+                    members[member.name] = _Place(path, member.offset_data, member.size)
+                elif end > length:
+                    raise tarfile.ReadError("it ends in the middle of a file")
+    except tarfile.TarError as error:
+        problems.add(path.name, f"{error}; its {len(members)} whole files are used")
+    return _by_key(members)
+
+
+def _by_key(files: Mapping[str, _Place]) -> dict[str, dict[str, _Place]]:
+    """Group by webdataset's rule: the name up to the first dot after the last slash."""
+    samples: dict[str, dict[str, _Place]] = {}
+    for name, place in files.items():
+        folder, slash, base = name.rpartition("/")
+        stem, _, extension = base.partition(".")
+        if extension.lower() in _EXTENSIONS:
+            samples.setdefault(folder + slash + stem, {})[extension.lower()] = place
+    return {k: s for k, s in samples.items() if any(e in s for e in _PICTURES)}
+
+
+@contextmanager
+def _naming_damage() -> Iterator[None]:
+    """Turn whatever a decoder stumbles over into an `EllaError`."""
+    try:
+        yield
+    except EllaError:
+        raise
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise EllaError(f"it is damaged or incomplete ({error})") from error
+
+
+def _picture_file(files: Mapping[str, _Place]) -> _Place:
+    return next(files[extension] for extension in _PICTURES if extension in files)
+
+
+def _captions(files: Mapping[str, _Place]) -> dict[str, list[str]]:
+    captions: dict[str, list[str]] = {}
+    if "json" in files:
+        found = json.loads(files["json"].read()).get("captions", {})
+        captions = {k: [v] if isinstance(v, str) else list(v) for k, v in found.items()}
+    elif "txt" in files:
+        captions = {"caption": [files["txt"].read().decode("utf-8").strip()]}
+    if not any(captions.values()):
+        raise EllaError("it has no caption")
+    return captions

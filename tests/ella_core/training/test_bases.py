@@ -1,0 +1,109 @@
+"""Bases: on the same weights, diffusers' models and ComfyUI's compute the same."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import tiny_models
+from ella_core.errors import EllaError
+from ella_core.training.bases import load_base
+
+SMALL = {
+    "sd15": {},
+    "sd15 without middle": {"transformer_depth_output": [0, 0], "transformer_depth_middle": -2},
+    "sd15 of two levels": {
+        "channel_mult": [1, 1],
+        "num_res_blocks": [1, 1],
+        "transformer_depth": [1, 0],
+        "transformer_depth_output": [1, 1, 0, 0],
+    },
+    "sdxl": {
+        "channel_mult": [1, 1, 1],
+        "num_res_blocks": [1, 1, 1],
+        "transformer_depth": [0, 1, 2],
+        "transformer_depth_output": [0, 0, 1, 2, 2, 1],
+        "transformer_depth_middle": 2,
+        "context_dim": 2048,
+        "use_linear_in_transformer": True,
+        "adm_in_channels": 2816,
+        "num_classes": "sequential",
+        "num_heads": -1,
+        "num_head_channels": 64,
+    },
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.no_grad()
+def test_unet_equals_comfyuis(name, tmp_path):
+    tiny_models.import_host()
+    from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+    path = tmp_path / "base.safetensors"
+    tiny_models.draw_checkpoint(path, **SMALL[name])
+    prefix = "model.diffusion_model."
+    theirs = UNetModel(**{**tiny_models.UNET, **SMALL[name]})
+    state = load_file(path)
+    theirs.load_state_dict(
+        {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
+    )
+    base = load_base(path)
+
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 4, 16, 16, generator=generator)
+    context = torch.randn(2, 64, base.context_dim, generator=generator)
+    t = torch.tensor([7.0, 901.0])
+    expected, added = {}, {}
+    if base.family == "sdxl":
+        pooled = torch.randn(2, 1280, generator=generator)
+        sizes = torch.tensor([[512.0, 512, 0, 0, 512, 512]] * 2)
+        added = {"text_embeds": pooled, "time_ids": sizes}
+        expected = {
+            "y": torch.cat([pooled, base.unet.add_time_proj(sizes.flatten()).view(2, -1)], 1)
+        }
+    ours = base.unet(x, t, context, added_cond_kwargs=added or None).sample
+    theirs = theirs(x, t, context, **expected)
+    assert theirs.std() > 0.1
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
+
+
+@torch.no_grad()
+def test_taesd_equals_comfyuis(tmp_path):
+    tiny_models.import_host()
+    import comfy.sd
+
+    path = tmp_path / "base.safetensors"
+    tiny_models.draw_checkpoint(path)
+    prefix = "first_stage_model."
+    vae = comfy.sd.VAE(
+        {k.removeprefix(prefix): t for k, t in load_file(path).items() if prefix in k}
+    )
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ours = load_base(path).vae
+    latents = ours.encode(2 * picture - 1).latents * ours.config.scaling_factor
+    theirs = vae.encode(picture.movedim(1, -1)) * 0.18215
+    torch.testing.assert_close(latents, theirs.float(), rtol=0, atol=1e-5)
+    decoded = ours.decode(latents / ours.config.scaling_factor).sample / 2 + 0.5
+    theirs = vae.decode(theirs / 0.18215).movedim(-1, 1)
+    torch.testing.assert_close(decoded.clamp(0, 1), theirs.float(), rtol=0, atol=1e-4)
+
+
+def test_what_is_no_base_is_refused(tmp_path):
+    other = tmp_path / "sd2.safetensors"
+    tiny_models.draw_checkpoint(other, context_dim=1024, use_linear_in_transformer=True)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(other.read_bytes()[:-100])
+    none = tmp_path / "none.safetensors"
+    save_file({"a": torch.zeros(1)}, none)
+    mixed = tmp_path / "mixed.safetensors"
+    tiny_models.draw_checkpoint(mixed, transformer_depth_output=[1, 0])
+    for path, reason in (
+        (other, "1024"),
+        (cut, "safetensors"),
+        (none, "no U-Net"),
+        (mixed, "with and without a transformer"),
+        (tmp_path / "absent", "no such file"),
+        (tmp_path, "model_index.json"),
+    ):
+        with pytest.raises(EllaError, match=reason):
+            load_base(path)
