@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import EllaError
-from .unet_layout import UNET_PREFIX, family_of, unet_config
+from .unet_layout import UNET_PREFIX, Shapes, absent_transformers, family_of, unet_config
 
 _VAE_PREFIX = "first_stage_model."
 _LATENT_SCALE = {"sd15": 0.18215, "sdxl": 0.13025}
@@ -103,15 +103,24 @@ def _from_file(path: Path) -> Base:
     if not shapes:
         raise EllaError(f"it holds no U-Net (no tensor's name begins with {UNET_PREFIX})")
     family = family_of(shapes)
-    return Base(family, _unet(state, unet_config(shapes)), _vae(state, family))
+    return Base(family, _unet(state, shapes), _vae(state, family))
 
 
-def _unet(state: Mapping[str, torch.Tensor], config: dict[str, Any]) -> Any:
+class _NoTransformer(torch.nn.Module):
+    """Stands where a block has no transformer, in a level whose other blocks have one."""
+
+    def forward(self, hidden_states: torch.Tensor, **_: Any) -> tuple[torch.Tensor]:
+        return (hidden_states,)
+
+
+def _unet(state: Mapping[str, torch.Tensor], shapes: Shapes) -> Any:
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**config)
+        unet = UNet2DConditionModel(**unet_config(shapes))
+        for name in absent_transformers(shapes):
+            unet.set_submodule(name, _NoTransformer())
     return _fill(unet, convert_ldm_unet_checkpoint(state, unet.config))
 
 

@@ -70,13 +70,27 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
         "mid_block_type": _middle_type(shapes, middle),
         "up_block_types": tuple(_block_type("Up", level) for level in up),
         "transformer_layers_per_block": _down_depths(down, middle),
-        "reverse_transformer_layers_per_block": [level.depths for level in up],
+        "reverse_transformer_layers_per_block": [_some(level.depths) for level in up],
         "cross_attention_dim": 2048 if sdxl else 768,
         # diffusers' name for the number of heads.
         "attention_head_dim": tuple(w // 64 for w in widths) if sdxl else 8,
         "use_linear_projection": _projects_linearly(shapes),
         **(_SDXL_VECTOR if sdxl else {}),
     }
+
+
+def absent_transformers(shapes: Shapes) -> list[str]:
+    """Name the transformers that diffusers builds and the checkpoint lacks.
+
+    diffusers gives every block of a level a transformer or none; a checkpoint may mix them.
+    """
+    return [
+        f"{side}_blocks.{level_number}.attentions.{number}"
+        for side, part in (("down", "input_blocks"), ("up", "output_blocks"))
+        for level_number, level in enumerate(_levels(shapes, part))
+        for number, depth in enumerate(level.depths)
+        if not depth and any(level.depths)
+    ]
 
 
 _SDXL_VECTOR = {
@@ -116,11 +130,6 @@ def _blocks_per_level(down: list[_Level], up: list[_Level]) -> int:
 
 
 def _block_type(direction: str, level: _Level) -> str:
-    if 0 in level.depths and any(level.depths):
-        raise EllaError(
-            f"a level of its U-Net has blocks with and without a transformer "
-            f"({level.depths} layers), which diffusers can't express"
-        )
     return f"{'CrossAttn' if any(level.depths) else ''}{direction}Block2D"
 
 
@@ -133,7 +142,7 @@ def _middle_type(shapes: Shapes, depth: int) -> str | None:
 
 def _down_depths(down: list[_Level], middle: int) -> list[list[int]]:
     """Depths by level; diffusers reads the middle block's off the last level."""
-    depths = [level.depths for level in down]
+    depths = [_some(level.depths) for level in down]
     if middle and not any(depths[-1]):  # that level has no transformer itself
         depths[-1] = [middle] * len(depths[-1])
     elif middle and depths[-1][0] != middle:
@@ -142,6 +151,11 @@ def _down_depths(down: list[_Level], middle: int) -> list[list[int]]:
             f"{depths[-1][0]}, which diffusers can't express"
         )
     return depths
+
+
+def _some(depths: list[int]) -> list[int]:
+    """At least one layer everywhere, which `absent_transformers` takes away again."""
+    return [max(1, depth) for depth in depths]
 
 
 def _projects_linearly(shapes: Shapes) -> bool:
