@@ -11,7 +11,6 @@ from support.faults import assert_fails, assert_still_runs, run_one_step
 from support.host import T5, EllaGraph
 
 GOOD = "sd15.safetensors"
-CUTS = [f"cut-{i}.safetensors" for i in range(20)]
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +21,6 @@ def spoiled(host):
     (ella / "truncated.safetensors").write_bytes(good[: len(good) // 2])
     (ella / "garbage.safetensors").write_bytes(b"\xff" * 1000)
     (ella / "lying.safetensors").write_bytes((2**40).to_bytes(8, "little") + good[8:])
-    for name, size in zip(CUTS, random.Random(0).sample(range(len(good)), 20), strict=True):
-        (ella / name).write_bytes(good[:size])
     write_altered(ella)
     shutil.copy(host.models / "checkpoints" / GOOD, ella / "sd.safetensors")
     save_file(
@@ -53,11 +50,6 @@ def write_altered(ella):
         save_file(changed, ella / f"{name}.safetensors")
 
 
-@pytest.mark.parametrize("name", CUTS)
-def test_a_connector_cut_short(spoiled, name):
-    assert_fails(spoiled, EllaGraph(ella=name), "ELLALoad", name, "cut short or damaged")
-
-
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
@@ -83,7 +75,7 @@ def test_not_a_connector(spoiled, name, parts):
         "gone.safetensors",
         "../checkpoints/sd15.safetensors",
         "/etc/passwd",
-        "none found: put ella-sd1.5-tsc-t5xl.safetensors into models/ella",
+        "models/ella has no connector: put ella-sd1.5-tsc-t5xl.safetensors there",
     ],
 )
 def test_no_such_connector(spoiled, name):
