@@ -1,10 +1,9 @@
-"""Reading prompts with an LLM."""
+"""Encoding prompts with an LLM."""
 
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..ella_core.comfy.editor.feedback import show_on_node
 from ..ella_core.comfy.llm.model import LLM
 from ..ella_core.config import CHUNK_TOKENS, LONG_PROMPT, ConnectorMetadata
 from ..ella_core.errors import EllaError
@@ -19,8 +18,8 @@ class ELLALLMTextEncode(io.ComfyNode):
             **search_aliases("ELLALLMTextEncode"),
             display_name="LLM Text Encode (ELLA)",
             category=CATEGORY,
-            description="Lets the LLM read a prompt. Write whole sentences: who does what, where, "
-            "and what each thing looks like. An empty prompt is the usual negative.",
+            description="Encodes a prompt with the LLM. Write whole sentences: who does what, "
+            "where, and what each thing looks like. An empty prompt is the usual negative.",
             inputs=[
                 LLMType.Input("llm", tooltip="From Load LLM (ELLA)."),
                 io.String.Input(
@@ -28,7 +27,7 @@ class ELLALLMTextEncode(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip="The prompt, of any length and in the LLM's languages. (words:1.3) "
-                    "weighs words, from 0 to 10; \\( and \\) are parentheses that never do. The "
+                    "weighs words, from 0 to 10; \\( and \\) are plain parentheses. The "
                     f"released ELLA was trained on {ConnectorMetadata().trained_tokens} tokens.",
                 ),
                 io.Int.Input(
@@ -47,17 +46,17 @@ class ELLALLMTextEncode(io.ComfyNode):
                     tooltip="For a prompt of more than max_length tokens, or more than "
                     f"{CHUNK_TOKENS} if that is 0. whole reads it in one go, cut off at "
                     "max_length. chunk cuts it at the ends of sentences into chunks that fit, "
-                    "and reads each by itself: nothing is lost, but chunks know nothing of each "
-                    "other.",
+                    "and reads each by itself: nothing is cut off, but the LLM can't relate one "
+                    "chunk to another.",
                 ),
             ],
             outputs=[
                 EmbedsType.Output(
                     display_name="ELLA_LLM_EMBEDS",
-                    tooltip="The prompt as the LLM read it, for ELLA Timestep Conditioning.",
+                    tooltip="The encoded prompt, for ELLA Timestep Conditioning.",
                 )
             ],
-            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # of two equal nodes each reports
         )
 
     @classmethod
@@ -69,9 +68,7 @@ class ELLALLMTextEncode(io.ComfyNode):
                 f"long_prompt is {long_prompt!r}; set it to {' or '.join(LONG_PROMPT)} in LLM Text "
                 f"Encode (ELLA)."
             )
-        embeds, summary = llm.encode(text, max_length, chunked=long_prompt == "chunk")
-        show_on_node(cls.hidden.unique_id, summary)
-        return io.NodeOutput(embeds)
+        return io.NodeOutput(llm.encode(text, max_length, chunked=long_prompt == "chunk"))
 
 
 NODES: list[Any] = [ELLALLMTextEncode]

@@ -29,19 +29,19 @@ class Result:
     Attributes:
         outputs: node id -> what the node showed or saved.
         error: ComfyUI's own report (exception_message, node_type ...), None if all went well.
-        texts: node id -> the last line of text shown on the node.
-        lines: node id and text of all those lines.
+        reports: what this pack said about its nodes.
+        texts: node id -> the last report in English.
         progress: node id, done, of: how the nodes' progress bars moved.
     """
 
     outputs: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
-    lines: list[tuple[str, str]] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
     progress: list[tuple[str, int, int]] = field(default_factory=list)
 
     @property
     def texts(self) -> dict[str, str]:
-        return dict(self.lines)
+        return {report["node"]: report["text"] for report in self.reports}
 
 
 class Server:
@@ -176,10 +176,6 @@ async def _follow(
     result = Result()
     async for message in socket_:
         if message.type is aiohttp.WSMsgType.BINARY:
-            if int.from_bytes(message.data[:4], "big") == 3:  # BinaryEventTypes.TEXT
-                size = int.from_bytes(message.data[4:8], "big")
-                node = message.data[8 : 8 + size].decode()
-                result.lines.append((node, message.data[8 + size :].decode()))
             continue
         event = json.loads(message.data)
         kind, data = event["type"], event["data"]
@@ -190,6 +186,8 @@ async def _follow(
         elif kind == "progress_state":
             running = [n for n in data["nodes"].values() if n["state"] == "running"]
             result.progress += [(n["node_id"], n["value"], n["max"]) for n in running]
+        elif kind == "ella.report":
+            result.reports.append(data)
         elif kind == "executed":
             result.outputs[data["node"]] = data["output"]
         elif kind in ("execution_error", "execution_interrupted"):

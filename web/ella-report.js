@@ -1,31 +1,35 @@
-// What a run says on the nodes of this pack, wherever they are.
+// Shows on the nodes what a run says about them, also on those in subgraphs.
 //
-// The editor shows such a text on nodes of the open graph alone, and editors 1.32 find no node in a
-// subgraph, whose id in a run is one such as "12:7". So what was said on a node that is not in sight
-// is kept until its subgraph is opened, and then handed to the editor as one on a node of that graph.
+// The server sends numbers and names in an event of this pack's own; see
+// ella_core/comfy/editor/events.py.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { isOurs } from "./ella-pack.js"
+import { reportWords } from "./ella-words.js"
 
+const EVENT = "ella.report"
 const REPORTING = new Set(["ELLATimestepConditioning", "ELLAConditioning"])
 const WIDTH = 360 // px of a new node, for its title and the lines of a report
-const MARGINS = 20 // px above and below the text
-const WIDGET = "$$node-text-preview" // the editor's, for such a text
+const WIDGET = "ella_report"
+const LINE = 15 // px
+const MARGIN = 6 // px above and below the text
 
-// The editor breaks lines inside words, and makes room for less than two of them.
 const STYLE = `
-  .ella-report { max-height: 100%; padding-block: 3px; }
-  .ella-report .break-all { word-break: normal; overflow-wrap: anywhere; }
+  .ella-report { box-sizing: border-box; contain: inline-size; padding: 0 7px;
+    font: 11px/${LINE}px Inter, Arial, sans-serif; color: var(--input-text); }
+  .ella-report p { margin: 0; white-space: pre-line; overflow-wrap: anywhere; }
 `
 
-const readers = new WeakMap() // node -> the function that shows its texts
-const kept = new WeakMap() // node -> the last text that is not to be seen yet
+const readers = new WeakMap() // node -> the function that shows its reports
+const noted = new Set() // nodes of others that show a note of the last run
 
+// Have a function show a node's reports in place of the lines below its widgets.
 export function readReports(node, reader) {
   readers.set(node, reader)
 }
 
+// The id of a node in a subgraph is a path such as "12:7".
 function nodeOf(executionId) {
   let [node, graph] = [undefined, app.graph]
   for (const id of String(executionId).split(":")) {
@@ -35,50 +39,55 @@ function nodeOf(executionId) {
   return node
 }
 
-function listen({ detail: { nodeId, text, handedOn } }) {
-  const node = handedOn ? undefined : nodeOf(nodeId)
-  if (!isOurs(node?.constructor.nodeData)) return
-  const reader = readers.get(node)
-  if (reader) return reader(text)
-  if (node.graph === app.graph && isInSight(node)) return dress(node) // the editor has shown it
-  kept.set(node, text)
-  handOn(node)
+function listen({ detail: report }) {
+  const node = nodeOf(report.node)
+  if (!node) return // another workflow is open
+  if (!isOurs(node.constructor.nodeData)) noted.add(node)
+  const show = readers.get(node) ?? ((heard) => write(node, reportWords(heard)))
+  show(report)
 }
 
-function isInSight(node) {
-  return node.graph === app.canvas.graph
-}
-
-function handOn(node) {
-  const text = kept.get(node)
-  if (text === undefined || !isInSight(node)) return
-  kept.delete(node)
-  api.dispatchCustomEvent("progress_text", { nodeId: String(node.id), text, handedOn: true })
-  dress(node)
-}
-
-// Before it is drawn, with attributes that its element gets.
-function dress(node) {
-  const widget = node.widgets?.find(({ name }) => name === WIDGET)
-  if (!widget?.props) return
-  const id = `ella-report-${widget.id}`
-  Object.assign(widget.props, { id, class: "ella-report" })
-  widget.options.getMinHeight = () => (document.getElementById(id)?.scrollHeight ?? 0) + MARGINS
-  // Once it is there: the editor lays a node out while it draws it, and draws it as it was before.
+function write(node, text) {
+  const widget = node.widgets?.find(({ name }) => name === WIDGET) ?? addWidget(node)
+  widget.element.firstChild.textContent = text
+  // Once the text has its height.
   requestAnimationFrame(() => {
-    node.arrange()
+    node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])])
     node.setDirtyCanvas(true, true)
   })
+}
+
+function addWidget(node) {
+  const element = document.createElement("div")
+  element.className = "ella-report"
+  const words = element.appendChild(document.createElement("p"))
+  const lines = () => words.textContent.split("\n").length
+  const height = () => (words.offsetHeight || lines() * LINE) + 2 * MARGIN // 0 while out of sight
+  const widget = node.addDOMWidget(WIDGET, WIDGET, element, {
+    serialize: false, // not sent with the prompt
+    margin: MARGIN,
+    getValue: () => words.textContent,
+    getMinHeight: height,
+    getMaxHeight: height,
+  })
+  widget.serialize = false // and not saved in the workflow
+  return widget
+}
+
+function forgetNotes() {
+  for (const node of noted) {
+    const widget = node.widgets?.find(({ name }) => name === WIDGET)
+    if (widget) node.removeWidget(widget)
+  }
+  noted.clear()
 }
 
 app.registerExtension({
   name: "ELLA.Report",
   setup() {
     document.head.appendChild(document.createElement("style")).textContent = STYLE
-    api.addEventListener("progress_text", listen) // after the editor's own
-    app.canvas.canvas.addEventListener("litegraph:set-graph", ({ detail }) =>
-      detail.newGraph.nodes.forEach(handOn),
-    )
+    api.addEventListener(EVENT, listen)
+    api.addEventListener("execution_start", forgetNotes)
   },
   // A node of a workflow gets its size after this.
   nodeCreated(node) {

@@ -1,21 +1,19 @@
 // Shows under a prompt, while it is being written, how many tokens its LLM makes of it.
 //
-// What a run says on the node is shown there too: a widget of ComfyUI's own for that would take its
-// room from the text.
+// A run's reports on the node are shown in the same line.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { ask } from "./ella-prompt.js"
 import { readReports } from "./ella-report.js"
 import { t } from "./ella-texts.js"
+import { countWords, reportWords } from "./ella-words.js"
 
 const NODE = "ELLALLMTextEncode"
-const TICK = 300 // ms; a prompt is counted once it has stayed the same for so long
-const RETRY = 5000 // ms; what went wrong may have been mended by then
+const TICK = 300 // ms; a prompt is counted once it has not changed for this long
+const RETRY = 5000 // ms after an error
 const HEIGHT = 30 // px, with MARGIN above and below
 const MARGIN = 4
-const REPORT = "$$node-text-preview" // ComfyUI's widget for what a run says on a node
-const RESULT = /^[\d,]+ tokens?\b/ // what a run says in the end; before that it tells its progress
 
 const STYLE = `
   .ella-tokens { box-sizing: border-box; contain: inline-size; padding: 0 7px; pointer-events: none;
@@ -33,7 +31,7 @@ const STYLE = `
 `
 
 const counters = new WeakMap() // node -> its Counter
-const talking = new Set() // Counters that show what a run is saying
+const talking = new Set() // Counters that show a run's progress
 
 class Counter {
   constructor(node) {
@@ -43,13 +41,12 @@ class Counter {
     this.line = this.element.appendChild(document.createElement("p"))
     this.bar = this.element.appendChild(document.createElement("div"))
     this.bar.appendChild(document.createElement("span"))
-    this.seen = undefined // what there was to count at the last tick, as JSON
-    this.shown = undefined // what the line is about, as JSON
-    this.found = undefined // what is known without a run: see `show`
-    this.progress = undefined // what a run is saying
-    this.result = undefined // what the last run has said about it
-    this.heard = undefined // what there was to count then, as JSON
-    this.size = undefined // of the node, at the last tick
+    this.seen = undefined // the question at the last tick, as JSON
+    this.shown = undefined // the question that the line answers, as JSON
+    this.found = undefined // the count without a run; see `show`
+    this.progress = undefined // of the current run, in words
+    this.result = undefined // of the last run, in words
+    this.heard = undefined // the question during that run, as JSON
     this.retry = Infinity // when to ask the same again
     this.busy = false
     this.widget = node.addDOMWidget("ella_tokens", "ella_tokens", this.element, {
@@ -63,7 +60,7 @@ class Counter {
     this.show("", { muted: true })
   }
 
-  // `exact`: a run can only repeat it.
+  // `exact`: a run would find the same.
   show(line, { title = line, muted = false, over = false, share = 0, exact = false } = {}) {
     this.found = { line, title, muted, over, share, exact }
     this.draw()
@@ -79,22 +76,14 @@ class Counter {
     this.element.classList.toggle("over", over)
   }
 
-  hear(text) {
-    this.dropReport()
-    const done = RESULT.test(text)
+  hear(report) {
+    const done = report.kind === "prompt" // before that it tells its progress
+    const text = reportWords(report)
     this.progress = done ? undefined : text
     this.result = done ? text : undefined
     this.heard = JSON.stringify(ask(this.node))
     talking[done ? "delete" : "add"](this)
     this.draw()
-  }
-
-  // Before it is drawn. The node has grown for it and would not shrink again.
-  dropReport() {
-    const report = this.node.widgets.find((widget) => widget.name === REPORT)
-    if (!report) return
-    this.node.removeWidget(report)
-    this.node.setSize(this.size)
   }
 
   // A run that broke off leaves no result.
@@ -103,7 +92,7 @@ class Counter {
     this.draw()
   }
 
-  // Workflows hold widgets' values by position, so what other widgets come must stand before.
+  // Workflows store widget values by position, so this widget must come after all others.
   stayLast() {
     const { widgets } = this.node
     if (widgets.at(-1) !== this.widget) {
@@ -113,7 +102,6 @@ class Counter {
 
   tick() {
     this.stayLast()
-    this.size = [...this.node.size]
     const question = ask(this.node)
     const key = JSON.stringify(question)
     const settled = key === this.seen
@@ -154,30 +142,9 @@ class Counter {
       this.show(line, { title: answer.error, muted: true })
     } else {
       const share = Math.min(1, answer.tokens / answer.limit)
-      this.show(lineOf(answer), { over: answer.over, share, exact: !answer.about })
+      this.show(countWords(answer), { over: answer.over, share, exact: !answer.about })
     }
   }
-}
-
-// An answer of the server in words.
-function lineOf({ tokens, limit, about, chunks, chunk_length, dropped, over, beyond, weighted }) {
-  const n = about ? t("about <n>", { n: tokens }) : tokens
-  const count = tokens === 1 ? t("<n> token", { n }) : t("<n> tokens", { n })
-  const parts = [count]
-  if (chunks > 1) {
-    const values = { n, chunks, length: chunk_length }
-    parts[0] = t("<n> tokens in <chunks> chunks of at most <length>", values)
-  } else if (dropped) {
-    const from = t("<n> cut off, from “<words>”", { n: dropped, words: beyond })
-    parts.push(beyond ? from : t("<n> cut off", { n: dropped }))
-  } else if (over) {
-    const before = t("the trained <limit> end before “<words>”", { limit, words: beyond })
-    parts.push(beyond ? before : t("the trained <limit> end", { limit }))
-  } else {
-    parts[0] = t("<n> of <limit> tokens", { n, limit })
-  }
-  if (weighted) parts.push(t("<n> weighted", { n: weighted }))
-  return parts.join(" · ")
 }
 
 function onCanvas() {
@@ -188,7 +155,7 @@ app.registerExtension({
   name: "ELLA.Tokens",
   setup() {
     document.head.appendChild(document.createElement("style")).textContent = STYLE
-    // A look now and then sees whatever changes the prompt, its node's inputs or the LLM.
+    // Polling notices any change of the prompt, the node's inputs or the LLM.
     setInterval(() => onCanvas().forEach((counter) => counter.tick()), TICK)
     api.addEventListener("executing", ({ detail }) => {
       if (detail !== null) return // a node; null is the end
@@ -200,6 +167,6 @@ app.registerExtension({
     if (node.comfyClass !== NODE) return
     const counter = new Counter(node)
     counters.set(node, counter)
-    readReports(node, (text) => counter.hear(text))
+    readReports(node, (report) => counter.hear(report))
   },
 })

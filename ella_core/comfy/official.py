@@ -31,7 +31,7 @@ class TextEncoderSettings:
         Raises:
             EllaError: see `LLM.encode`.
         """
-        embeds, _ = self.llm.encode(without_weights(text), self.max_length, markup=False)
+        embeds = self.llm.encode(without_weights(text), self.max_length, markup=False)
         return OfficialEmbeds(embeds=embeds)
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from support.prompts import report, small_workflow
+from support.prompts import report, say, small_workflow
 
 NODE = "app.graph.nodes.find((node) => node.type === 'ELLATimestepConditioning')"
-SAY = """([nodeId, text]) => app.api.dispatchCustomEvent("progress_text", { nodeId, text })"""
-REPORT = "positive 61 tokens, negative 1 ·\nconnector: 12 passes for 25 timesteps, 11.75 s"
+PROMPTS = [{"name": "positive", "tokens": [61]}, {"name": "negative", "tokens": [1]}]
+SAID = {"kind": "connector", "passes": 12, "timesteps": 25, "milliseconds": 11_750}
+REPORT = "positive 61, negative 1 tokens\nconnector: 12 passes for 25 timesteps, 11.75 s"
 
 # For each word of what the element says: its own rectangles, more than one where it is broken.
 WORDS = """element => {
@@ -32,11 +33,11 @@ def shown(editor, renderer):
         page = editor.page
         page.evaluate("app.canvas.ds.scale = 1")
         page.evaluate(f"width => {NODE}.setSize([width, {NODE}.computeSize()[1]])", width)
-        page.evaluate(SAY, [str(page.evaluate(f"{NODE}.id")), REPORT])
+        say(editor, page.evaluate(f"{NODE}.id"), prompts=PROMPTS, **SAID)
         page.wait_for_timeout(500)
         if renderer == "vue":
             root = page.locator(f"[data-node-id='{page.evaluate(f'{NODE}.id')}']")
-            return root.locator(".widget-markdown"), root.bounding_box()
+            return root.locator(".ella-report p"), root.bounding_box()
         page.evaluate("app.canvas.draw(true, true)")
         x, y, w, h = page.evaluate(
             f"""() => {{
@@ -45,7 +46,7 @@ def shown(editor, renderer):
             }}"""
         )
         top = page.evaluate("app.canvas.canvas.getBoundingClientRect().top")
-        return page.locator(".ella-report"), {"x": x, "y": y + top, "width": w, "height": h}
+        return page.locator(".ella-report p"), {"x": x, "y": y + top, "width": w, "height": h}
 
     editor.load(small_workflow())
     return show
@@ -70,7 +71,20 @@ def test_a_narrow_node_grows_and_its_lines_are_broken_between_words(shown):
     assert [word for word, _ in words] == REPORT.split()
     assert all(len(tops) == 1 for _, tops in words)
     assert max(bottom for _, [[_, bottom]] in words) <= box["y"] + box["height"]
-    assert element.evaluate("e => e.scrollHeight <= e.clientHeight")
+
+
+def test_a_note_on_a_node_of_comfyuis_goes_with_the_next_run(editor):
+    editor.load(small_workflow())
+    sampler = "app.graph.nodes.find((node) => node.type === 'KSampler')"
+    saved = editor.serialize()
+    say(editor, editor.page.evaluate(f"{sampler}.id"), kind="frozen")
+    assert "ELLA Blend Embeds" in report(editor, sampler)
+    noted = editor.serialize()
+    assert [n["widgets_values"] for n in noted["nodes"] if n["type"] == "KSampler"] == [
+        n["widgets_values"] for n in saved["nodes"] if n["type"] == "KSampler"
+    ]
+    editor.page.evaluate("app.api.dispatchCustomEvent('execution_start', {})")
+    assert report(editor, sampler) is None
 
 
 def test_a_new_node_has_room_for_its_title(editor, renderer):

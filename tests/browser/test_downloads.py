@@ -224,6 +224,14 @@ def test_without_the_hub_it_shows_what_is_there(page, dialog, choose, hub, model
         assert row.locator("div").first.inner_text().startswith(unreached)
 
 
+def copied(page, dialog):
+    """What the clipboard holds after the dialog's text was marked with the mouse and copied."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    dialog.get_by_role("status").click(click_count=3)
+    page.keyboard.press("Control+c")
+    return page.evaluate("navigator.clipboard.readText()").strip()
+
+
 def refuses(hub):
     hub.status = 403
     return nullcontext()
@@ -238,6 +246,7 @@ def test_says_what_is_wrong_with_the_hub(page, dialog, choose, hub, models, trou
         choose()
         message = text(dialog, "Can't download the ELLA connector")
     assert all(word in message for word in [*words, f"hf download {REPO} {CONNECTOR}"])
+    assert copied(page, dialog) == message
     assert buttons(dialog) == ["Try again", "Close"]
     assert dialog.locator("label").count() == 0
     hub.heal(hub.files)

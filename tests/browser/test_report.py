@@ -5,7 +5,16 @@ import uuid
 import pytest
 
 from support.host import T5
-from support.prompts import LINE, follow_texts, prompt_node, report, said, small_workflow, tokens
+from support.prompts import (
+    LINE,
+    follow_reports,
+    prompt_node,
+    report,
+    said,
+    say,
+    small_workflow,
+    tokens,
+)
 
 SENTENCE = "A red cat sits on a blue chair, and it does not look at us."
 
@@ -65,11 +74,13 @@ def test_the_line_stays_and_takes_no_room(editor, host, renderer, workflow, node
     editor.page.wait_for_function(f"!({LINE})({node}).matches('.stale, .muted')")
     line, title = wait_for(editor, node, "")
     before = room(editor, node, renderer)
-    follow_texts(editor)
+    follow_reports(editor)
     assert editor.run().error is None
-    result = said(editor, prompt_node(workflow)["id"])[-1]
     assert report(editor, node) is None
-    assert wait_for(editor, node, "") == [line, f"{title}\nlast run: {result}"]
+    counted = said(editor, prompt_node(workflow)["id"])[-1]["tokens"]
+    after, title_after = wait_for(editor, node, "")
+    assert after == line
+    assert title_after.startswith(f"{title}\nlast run: {counted} tokens")
     assert room(editor, node, renderer) == before
     write(editor, node, "A cat.")
     n = tokens(host, T5, "A cat.")
@@ -107,12 +118,10 @@ def test_the_count_goes_first_also_if_it_comes_late(editor, host, workflow, node
 
 
 def test_progress_goes_with_a_run_that_breaks_off(editor, workflow, node):
-    """Here as the server would send it."""
     editor.load(workflow)
     line, _ = wait_for(editor, node, "")
-    say = """([nodeId, text]) => app.api.dispatchCustomEvent("progress_text", { nodeId, text })"""
-    editor.page.evaluate(say, [str(prompt_node(workflow)["id"]), "loading the LLM ..."])
+    say(editor, prompt_node(workflow)["id"], kind="loading", llm="T5")
     found = f"({LINE})({node}).innerText"
-    assert editor.page.evaluate(found) == "loading the LLM ..."
+    assert editor.page.evaluate(found) == "loading the LLM T5 ..."
     editor.page.evaluate("app.api.dispatchCustomEvent('executing', null)")
     assert editor.page.evaluate(found) == line

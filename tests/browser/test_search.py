@@ -30,4 +30,24 @@ def test_finds_the_nodes_among_the_first(editor):
 
 
 def test_the_title_on_the_canvas_is_the_nodes_own(editor):
-    assert editor.page.evaluate("LiteGraph.createNode('ELLALoadLLM').title") == "Load LLM (ELLA)"
+    page = editor.page
+    page.mouse.dblclick(800, 450)
+    box = page.locator("input[id^=comfy-vue-node-search-box-input]")
+    box.fill("ELLALoadLLM")
+    page.locator(".option-display-name").first.wait_for()
+    page.wait_for_timeout(500)
+    box.press("Enter")
+    page.wait_for_function("app.graph.nodes.length === 1")
+    assert page.evaluate("app.graph.nodes[0].title") == "Load LLM (ELLA)"
+
+
+def test_a_dropped_link_gets_no_deprecated_nodes_of_this_pack(editor):
+    suggested = """() => [LiteGraph.slot_types_default_out, LiteGraph.slot_types_default_in]
+      .flatMap((lists) => ["ELLA", "CONDITIONING"].flatMap((type) => lists[type]))"""
+    found = editor.page.evaluate(suggested)
+    assert {"ELLATimestepConditioning", "ELLAConditioning", "ELLALoad"} <= set(found)
+    nodes = "names => names.map(name => LiteGraph.registered_node_types[name]?.nodeData)"
+    assert not any(
+        node and node["deprecated"] and node["category"].startswith("ELLA")
+        for node in editor.page.evaluate(nodes, found)
+    )

@@ -29,8 +29,7 @@ def write(editor):
 
 
 def check_report(editor, n):
-    said = re.compile(rf"positive {n} tokens, negative 1 ·\s+connector: 1 pass for 1 timestep, .*s")
-    editor.page.wait_for_timeout(500)
+    said = re.compile(rf"positive {n}, negative 1 tokens\nconnector: 1 pass for 1 timestep, .*s")
     assert said.fullmatch(report(editor, "built.conditioning"))
 
 
@@ -72,7 +71,6 @@ def test_a_prompt_in_a_subgraph(editor, host, subgraph):
 
 
 def test_the_same_id_outside_gets_nothing(editor, host, subgraph):
-    """What is handed to the editor is about a node of the open graph."""
     editor.page.evaluate(
         """() => {
           const node = LiteGraph.createNode("ELLALLMTextEncode")
@@ -87,3 +85,16 @@ def test_the_same_id_outside_gets_nothing(editor, host, subgraph):
     assert editor.run().error is None
     check_report(editor, n)
     assert "connector" not in editor.page.evaluate(f"({LINE})(built.twin).innerText")
+
+
+def test_two_equal_prompts_both_report(editor, host, subgraph):
+    n = tokens(host, T5, write(editor) + " red")
+    for prompt in "01":
+        text = "built.prompt.widgets[0].value + ' {red|red}'"
+        other = f"built.prompts[{prompt}].widgets[0].value"
+        editor.page.evaluate(f"window.chosen ??= {text}; {other} = chosen")
+    assert editor.run().error is None
+    editor.page.evaluate(ENTER)
+    for prompt in "01":
+        line = editor.page.evaluate(f"({LINE})(built.prompts[{prompt}]).innerText")
+        assert line == f"last run: {n} tokens"

@@ -9,8 +9,10 @@ from transformers import AutoTokenizer
 
 from comfyui import PACK_NAME, Server
 from support.browser import Editor
+from support.host import T5
 from support.hub import MAIN, REPO, T5_FOLDER, Hub, remove_models, small_repository
 from support.models import write_t5
+from support.prompts import report, say, small_workflow
 
 TEXT = "A red cat sits on a blue chair, and it does not look at us."
 LONG = f"{TEXT} " * 80  # more than a thousand tokens
@@ -44,6 +46,27 @@ def server(hub, tmp_path_factory):
 @pytest.fixture(scope="module")
 def open_editor(browser, server):
     return Editor(browser, server)
+
+
+def test_the_report_of_a_run(editor):
+    node = "app.graph.nodes[0]"
+    create = "app.graph.add(LiteGraph.createNode('ELLATimestepConditioning'))"
+    editor.page.evaluate(f"{create}, 0")
+    prompts = [{"name": "positive", "tokens": [61]}, {"name": "negative", "tokens": [1]}]
+    said = {"kind": "connector", "passes": 12, "timesteps": 25, "milliseconds": 11_750}
+    say(editor, editor.page.evaluate(f"{node}.id"), prompts=prompts, **said)
+    words = "正面 61、负面 1 个 token\n连接器：25 个时间步计算 12 次，11.75 s"
+    assert report(editor, node) == words
+
+
+def test_the_only_llm_is_offered_for_a_missing_one(editor):
+    """No connector is installed, so none is offered."""
+    editor.load(small_workflow())
+    dialog = editor.page.locator(".global-dialog").filter(has_text=f"未安装 {T5}。要使用 t5 吗？")
+    assert "tsc.safetensors" not in dialog.inner_text()
+    dialog.get_by_role("button", name="确认").click()
+    llm = "app.graph.nodes.find((node) => node.type === 'ELLALoadLLM').widgets[0].value"
+    editor.page.wait_for_function(f"{llm} === 't5'")
 
 
 def test_the_token_count(editor, server):

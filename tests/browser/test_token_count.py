@@ -5,7 +5,7 @@ import pytest
 from support.browser import Editor
 from support.host import T5
 from support.models import write_t5
-from support.prompts import LINE, LLAMA, follow_texts, prompt_node, said, small_workflow, tokens
+from support.prompts import LINE, LLAMA, follow_reports, prompt_node, said, small_workflow, tokens
 
 TEXT = "A (red:1.3) cat sits on a blue chair, and it does not look at us."
 
@@ -52,9 +52,10 @@ def test_counts_while_one_types_what_the_run_reports(editor, host, renderer):
     wait_for(editor, node, f"{n} of 128 tokens · 1 weighted")
     if renderer == "vue":
         assert editor.page.locator(f"{vue}.ella-tokens").is_visible()
-    follow_texts(editor)
+    follow_reports(editor)
     assert editor.run().error is None
-    assert said(editor, prompt["id"])[-1] == f"{n} tokens; 1 of them weighted"
+    read = said(editor, prompt["id"])[-1]
+    assert (read["tokens"], read["weighted"]) == (n, 1)
     textarea.fill(f"{TEXT} " * 20)
     editor.page.wait_for_function(f"({LINE})({node}).classList.contains('over')")
     assert "the trained 128 end before “" in editor.page.evaluate(f"({LINE})({node}).innerText")

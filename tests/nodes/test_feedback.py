@@ -1,6 +1,7 @@
 """What the nodes show while they work and afterwards: lines of text and progress bars."""
 
 import asyncio
+import json
 import re
 import uuid
 from contextlib import suppress
@@ -38,6 +39,10 @@ def said(result, node):
     return found[1], int(found[2]), int(found[3])
 
 
+def reports(result, node):
+    return [report for report in result.reports if report["node"] == node.id]
+
+
 def moves(result, node):
     """The distinct states that a node's progress bar went through."""
     return list(dict.fromkeys((done, of) for n, done, of in result.progress if n == node.id))
@@ -49,7 +54,7 @@ def texts():
 
 
 def counts(host, positive, negative):
-    return f"positive {tokens(host, positive)} tokens, negative {tokens(host, negative)}"
+    return f"positive {tokens(host, positive)}, negative {tokens(host, negative)} tokens"
 
 
 def test_the_passes_of_a_run_and_those_of_the_next(host, texts):
@@ -59,7 +64,13 @@ def test_the_passes_of_a_run_and_those_of_the_next(host, texts):
     node = graph.conditioning
     result = run(host, graph)
     assert said(result, node) == (counts(host, *texts), 1, STEPS)
-    assert [line for n, line in result.lines if n == node.id] == [result.texts[node.id]]
+    (report,) = reports(result, node)
+    assert report["kind"] == "connector"
+    assert report["prompts"] == [
+        {"name": name, "tokens": [tokens(host, text)]}
+        for name, text in zip(("positive", "negative"), texts, strict=True)
+    ]
+    assert (report["passes"], report["timesteps"]) == (1, STEPS)
     inputs = graph.nodes[sampler.id]["inputs"]
     inputs["seed"] = 2  # the conditioning node itself is not executed again
     kept = run(host, graph).texts[node.id]
@@ -78,9 +89,8 @@ def test_the_time_is_that_of_the_passes(host, texts):
         ella = graph.add("TestSlowConnector", ella=graph.ella, seconds=slowness)
         graph.nodes[graph.conditioning.id]["inputs"]["ella"] = ella[0]
         graph.save(graph.sample(record=False, steps=STEPS))
-        line = run(host, graph).texts[graph.conditioning.id]
-        number, unit = line.rsplit(" ", 2)[1:]
-        shown[slowness] = float(number) / (1000 if unit == "ms" else 1)
+        (report,) = reports(run(host, graph), graph.conditioning)
+        shown[slowness] = report["milliseconds"] / 1000
     assert 1.5 <= shown[1.5] < 1.5 + 10 * max(shown[0.0], 0.1)
 
 
@@ -91,7 +101,7 @@ def test_sigmas_between_the_steps_are_counted_at_the_end(host, texts):
     _, passes, timesteps = said(result, graph.conditioning)
     assert STEPS < timesteps <= 2 * STEPS
     assert passes == 1 + timesteps - STEPS
-    assert len([line for n, line in result.lines if n == graph.conditioning.id]) == 1
+    assert len(reports(result, graph.conditioning)) == 1
     assert moves(result, graph.conditioning)[-2:] == [(0, 1), (1, 1)]
 
 
@@ -174,15 +184,19 @@ def test_loading_the_llm_and_reading_in_chunks(host):
     graph.nodes[positive]["inputs"]["long_prompt"] = "chunk"
     graph.save(graph.sample(record=False, steps=1))
     result = run(host, graph)
-    lines = [line for n, line in result.lines if n == positive]
-    assert lines[0] == f"loading the LLM {name} ..."
-    (chunks,) = re.findall(r"in (\d+) chunks", lines[-1])
-    assert lines[1:-1] == [f"reading: {i} of {chunks} pieces done" for i in range(1, int(chunks))]
+    loading, *reading, read = [r for r in result.reports if r["node"] == positive]
+    assert (loading["kind"], loading["llm"]) == ("loading", name)
+    assert loading["text"] == f"loading the LLM {name} ..."
+    assert read["kind"] == "prompt"
+    chunks = read["chunks"]
+    assert f"in {chunks} chunks of at most {read['chunk_length']}" in read["text"]
+    assert [(report["done"], report["of"]) for report in reading] == [
+        (i, chunks) for i in range(1, chunks)
+    ]
     bar = [(done, of) for n, done, of in result.progress if n == positive]
-    loading = bar.index((1, 3))
-    assert bar[loading : loading + 3] == [(1, 3), (2, 3), (3, 3)]
-    reading = [(i, int(chunks)) for i in range(1, int(chunks) + 1)]
-    assert all(state in bar for state in reading)
+    start = bar.index((1, 3))
+    assert bar[start : start + 3] == [(1, 3), (2, 3), (3, 3)]
+    assert all((i, chunks) in bar for i in range(1, chunks + 1))
 
 
 async def heard_by_another(server, prompt):
@@ -203,5 +217,18 @@ def test_a_run_without_an_editor_writes_on_nobodys_nodes(host, texts):
     graph = EllaGraph(*texts)
     graph.save(graph.sample(record=False, steps=1))
     heard = asyncio.run(heard_by_another(host.server, graph.nodes))
-    assert any(isinstance(message, str) and '"status"' in message for message in heard)
-    assert not [message for message in heard if isinstance(message, bytes)]
+    events = [json.loads(message)["type"] for message in heard if isinstance(message, str)]
+    assert "status" in events
+    assert "ella.report" not in events
+
+
+def test_two_equal_prompts_both_report(host):
+    text = fresh("A red cat.")
+    graph = EllaGraph(text, text)
+    graph.save(graph.sample(record=False, steps=STEPS))
+    result = run(host, graph)
+    n = tokens(host, text)
+    inputs = graph.nodes[graph.conditioning.id]["inputs"]
+    for name in ("positive", "negative"):
+        assert result.texts[inputs[name][0]] == f"{n} tokens"
+    assert said(result, graph.conditioning) == (counts(host, text, text), 1, STEPS)

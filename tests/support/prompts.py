@@ -10,7 +10,7 @@ from workflow import set_widgets
 from .host import T5
 
 LLAMA = "llama-96"
-REPORT = "$$node-text-preview"  # what ComfyUI calls the line that a node shows in a run
+REPORT = "ella_report"  # the widget of web/ella-report.js
 LINE = """node => node.widgets.find((widget) => widget.name === "ella_tokens").element"""
 
 _WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
@@ -35,30 +35,32 @@ def prompt_node(workflow):
 
 
 def report(editor, node):
-    """What ComfyUI's own widget on the node says of the run, or None."""
-    return editor.page.evaluate(f"{node}.widgets.find(w => w.name === '{REPORT}')?.value")
+    """What the node says of the run below its widgets, or None."""
+    return editor.page.evaluate(
+        f"{node}.widgets?.find(({{ name }}) => name === '{REPORT}')?.element.textContent"
+    )
 
 
-_FOLLOW_TEXTS = """() => {
-  window.saidInRuns ??= new Map()
-  if (app.api.socket.followed) return
-  app.api.socket.followed = true
-  const decoder = new TextDecoder()
-  app.api.socket.addEventListener("message", ({ data }) => {
-    if (!(data instanceof ArrayBuffer) || new DataView(data).getUint32(0) !== 3) return
-    const end = 8 + new DataView(data).getUint32(4)
-    const id = decoder.decode(data.slice(8, end))
-    saidInRuns.set(id, [...(saidInRuns.get(id) ?? []), decoder.decode(data.slice(end))])
-  })
+_FOLLOW_REPORTS = """() => {
+  if (!window.saidInRuns)
+    app.api.addEventListener("ella.report", ({ detail }) => saidInRuns.push(detail))
+  window.saidInRuns = []
 }"""
 
 
-def follow_texts(editor):
+def follow_reports(editor):
     """Listen to what the server says about nodes, whatever becomes of it in the editor."""
-    editor.page.evaluate(_FOLLOW_TEXTS)
-    editor.page.evaluate("saidInRuns.clear()")
+    editor.page.evaluate(_FOLLOW_REPORTS)
 
 
 def said(editor, node_id):
-    """The texts about a node, named as in the run, since `follow_texts`."""
-    return editor.page.evaluate("id => saidInRuns.get(id) ?? []", str(node_id))
+    """The reports about a node, named as in the run, since `follow_reports`."""
+    return editor.page.evaluate("id => saidInRuns.filter(({ node }) => node === id)", str(node_id))
+
+
+def say(editor, node_id, **report):
+    """Have the editor hear a report as if the server had sent it."""
+    editor.page.evaluate(
+        "detail => app.api.dispatchEvent(new CustomEvent('ella.report', { detail }))",
+        {"node": str(node_id), **report},
+    )

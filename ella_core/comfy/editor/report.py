@@ -9,7 +9,7 @@ from comfy_execution.utils import get_executing_context
 
 from ...store import Passes
 from ..llm.model import LLMEmbeds
-from .feedback import show_on_node, show_on_running_node
+from .events import send_report
 
 logger = logging.getLogger("ella")
 
@@ -30,7 +30,10 @@ class Report:
             embeds: its prompts with what they are called, "" where there is one alone.
         """
         self._node_id = node_id
-        self._tokens = _describe(embeds)
+        self._prompts = [
+            {"name": name, "tokens": [prompt.features.shape[1] for prompt, _ in each.parts]}
+            for name, each in embeds
+        ]
         self._run: Any = _NO_RUN
         self._warned_in: Any = _NO_RUN
         self._passes: list[Passes] = []
@@ -51,10 +54,17 @@ class Report:
 
     def show(self) -> None:
         """Show on the node what the run has needed so far."""
-        if self._node_id is None or get_executing_context() is None:
+        if self._node_id is None:
             return
         self._enter_run()
-        show_on_node(self._node_id, f"{self._tokens} ·\nconnector: {self._summarise()}")
+        computed = frozenset().union(*(passes.timesteps for passes in self._passes))
+        values = {
+            "passes": sum(passes.count for passes in self._passes),
+            "timesteps": len(computed),
+            "milliseconds": round(1000 * sum(passes.seconds for passes in self._passes)),
+        }
+        text = f"{_describe(self._prompts)} ·\nconnector: {_summarise(**values)}"
+        send_report("connector", text, self._node_id, prompts=self._prompts, **values)
 
     def warn_of_change(self) -> None:
         """Say once per sampler that another node changed the prompts' tokens."""
@@ -67,7 +77,7 @@ class Report:
             "changes a conditioning's tokens, has frozen those of ELLA at one timestep."
         )
         logger.warning("%s", text)
-        show_on_running_node(text)
+        send_report("frozen", text)
 
     def _enter_run(self) -> None:
         context = get_executing_context()
@@ -75,26 +85,21 @@ class Report:
         if run != self._run:
             self._run, self._passes = run, []
 
-    def _summarise(self) -> str:
-        if not self._passes:
-            return "nothing to compute, all kept"
-        count = sum(passes.count for passes in self._passes)
-        timesteps = len(frozenset().union(*(passes.timesteps for passes in self._passes)))
-        seconds = sum(passes.seconds for passes in self._passes)
-        took = f"{seconds:.2f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
-        return f"{_number(count, 'pass', 'passes')} for {_number(timesteps, 'timestep')}, {took}"
+
+def _describe(prompts: Iterable[dict[str, Any]]) -> str:
+    """Such as "positive 23, negative 1 tokens": what the connector reads, padding included."""
+    words = []
+    for prompt in prompts:
+        lengths = " + ".join(f"{length:,}" for length in prompt["tokens"])
+        words.append(f"{prompt['name']} {lengths}".strip())
+    return ", ".join(words) + (" token" if words == ["1"] else " tokens")
 
 
-def _describe(embeds: Iterable[tuple[str, LLMEmbeds]]) -> str:
-    """Such as "positive 23 tokens, negative 1": what the connector reads, padding included."""
-    words: list[str] = []
-    for name, each in embeds:
-        lengths = [prompt.features.shape[1] for prompt, _ in each.parts]
-        count = " + ".join(f"{length:,}" for length in lengths)
-        if not words:
-            count += " token" if lengths == [1] else " tokens"
-        words.append(f"{name} {count}".strip())
-    return ", ".join(words)
+def _summarise(passes: int, timesteps: int, milliseconds: int) -> str:
+    if not passes:
+        return "nothing to compute, all kept"
+    took = f"{milliseconds / 1000:.2f} s" if milliseconds >= 100 else f"{milliseconds} ms"
+    return f"{_number(passes, 'pass', 'passes')} for {_number(timesteps, 'timestep')}, {took}"
 
 
 def _number(count: int, one: str, many: str = "") -> str:

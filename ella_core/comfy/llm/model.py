@@ -1,9 +1,10 @@
 """What travels on the ELLA_LLM and ELLA_LLM_EMBEDS wires."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import torch
 from comfy import model_management
@@ -12,7 +13,7 @@ from comfy.utils import ProgressBar
 
 from ...config import QUANTIZATIONS, LLMIdentity
 from ...errors import EllaError
-from ..editor.feedback import show_on_running_node
+from ..editor.events import send_report
 from ..files.folders import file_identity
 from ..memory import Holder, WholeModelPatcher
 
@@ -136,20 +137,21 @@ class LLM:
         self._encoder: TextEncoder | None = None
         self.patcher: WholeModelPatcher | None = None
         self._empty: dict[int, EncodedPrompt] = {}  # by max_length
+        # Equal prompts are one object, so that the connector computes their contexts once.
+        self._in_use: WeakValueDictionary[tuple[Any, ...], EncodedPrompt] = WeakValueDictionary()
 
     def encode(
         self, text: str, max_length: int, chunked: bool = False, markup: bool = True
-    ) -> tuple[LLMEmbeds, str]:
+    ) -> LLMEmbeds:
         """Read a prompt on the device that ComfyUI gives to text encoders, or find it in the cache.
+
+        Reports on the running node how many tokens were read.
 
         Args:
             text: see `encode_prompt`.
             max_length: see there.
             chunked: see there.
             markup: False reads the text as it stands, `(words:1.3)` included, in one go.
-
-        Returns:
-            The embeds, and a line for the user on how many tokens were read.
 
         Raises:
             EllaError: see `load_text_encoder` and `encode_prompt`.
@@ -160,8 +162,9 @@ class LLM:
         summary = _summarise(prompt)
         if prompt.dropped:
             logger.warning("%s", summary)
+        send_report("prompt", summary, **_counts(prompt))
         empty = self._empty[max_length]
-        return LLMEmbeds(((prompt, 1.0),), ((empty, 1.0),), self.name), summary
+        return LLMEmbeds(((prompt, 1.0),), ((empty, 1.0),), self.name)
 
     def _read(
         self, text: str, max_length: int, chunked: bool = False, markup: bool = True
@@ -171,6 +174,9 @@ class LLM:
         from .cache import cache_key, feature_cache
 
         asked = (text, max_length, chunked, markup)
+        prompt = self._in_use.get(asked)
+        if prompt is not None:
+            return prompt
         key = cache_key(self._identity, str(self._dtype), self._quantization, *asked)
         prompt = feature_cache().get(key)
         if prompt is None:
@@ -180,7 +186,9 @@ class LLM:
             else:
                 (prompt,) = encoder.encode([text], max_length)
             feature_cache().put(key, prompt)
-        return replace(prompt, features=prompt.features.to(model_management.intermediate_device()))
+        features = prompt.features.to(model_management.intermediate_device())
+        self._in_use[asked] = prompt = replace(prompt, features=features)
+        return prompt
 
     def _loaded(self) -> "TextEncoder":
         """Load the LLM onto the device that ComfyUI gives to text encoders."""
@@ -189,7 +197,7 @@ class LLM:
         bar = ProgressBar(3)  # steps: tokenizer open, weights read, weights on their device
         if self._encoder is None or self.patcher is None:
             logger.info("loading the LLM %s", self.name)
-            show_on_running_node(f"loading the LLM {self.name} ...")
+            send_report("loading", f"loading the LLM {self.name} ...", llm=self.name)
             with torch.inference_mode(False):  # see WholeModelPatcher
                 encoder = load_text_encoder(
                     self._path, self._dtype, self._quantization, lambda: bar.update_absolute(1)
@@ -217,7 +225,8 @@ def _show_pieces(done: int, of: int) -> None:
     """Show how many pieces (chunks, windows) of a prompt have been read."""
     ProgressBar(of).update_absolute(done)
     if done < of:
-        show_on_running_node(f"reading: {done:,} of {of:,} pieces done")
+        text = f"reading: {done:,} of {of:,} pieces done"
+        send_report("reading", text, done=done, of=of)
 
 
 def _auto_dtype() -> torch.dtype:
@@ -231,6 +240,12 @@ def _auto_dtype() -> torch.dtype:
         device, prioritize_performance=False
     )
     return torch.float16 if use_fp16 else torch.float32
+
+
+def _counts(prompt: "PromptCounts") -> dict[str, Any]:
+    from ...text_encoders.tokenizer import PromptCounts
+
+    return {field.name: getattr(prompt, field.name) for field in fields(PromptCounts)}
 
 
 def _summarise(prompt: "PromptCounts") -> str:

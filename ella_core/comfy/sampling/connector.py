@@ -11,7 +11,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...errors import EllaError
 from ...store import ContextStore
-from ..editor.feedback import show_on_running_node
+from ..editor.events import send_report
 from ..llm.model import LLMEmbeds
 from ..memory import SharedPatcher
 
@@ -103,4 +103,4 @@ def warn_of_length(ella: ELLA, embeds: LLMEmbeds) -> None:
             f"has not seen longer prompts"
         )
         logger.warning("%s", text)
-        show_on_running_node(text)
+        send_report("long", text, connector=ella.name, tokens=embeds.tokens, trained=trained)

@@ -1,0 +1,33 @@
+"""Telling the editor what goes on in a run, as an event of this pack's own.
+
+`web/ella-report.js` draws it on the node, in the editor's language.
+"""
+
+from typing import Any
+
+from comfy_execution.utils import get_executing_context
+
+EVENT = "ella.report"
+
+
+def send_report(kind: str, text: str, node_id: str | None = None, **values: Any) -> None:
+    """Send a report about a node to the editor or program that queued the running prompt.
+
+    Nothing is sent outside a run, or if the one that queued it does not listen: ComfyUI would send
+    the event to all editors.
+
+    Args:
+        kind: which report it is; the editor's wording depends on it.
+        text: the report in English, for programs that only print it.
+        node_id: the node, None for the one that is being executed.
+        values: numbers and names in the report, as JSON.
+    """
+    from server import PromptServer  # absent where the library is used without the server
+
+    context = get_executing_context()
+    client = PromptServer.instance.client_id
+    if context is None or client is None:
+        return
+    about = {"prompt_id": context.prompt_id, "node": node_id or context.node_id}
+    report = {**about, "kind": kind, "text": text, **values}
+    PromptServer.instance.send_sync(EVENT, report, client)
