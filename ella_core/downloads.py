@@ -16,9 +16,9 @@ from pathlib import Path
 from .errors import EllaError
 from .hub import RemoteFile, Source, explaining, look_up, transfer
 
-#: Told what is going on, bytes done and bytes in all. What it raises ends the download; what has
-#: come so far is kept.
-Report = Callable[[str, int, int], None]
+#: Progress callback: what is being done, bytes done, bytes in all. Raise to cancel; partial files
+#: are kept.
+OnProgress = Callable[[str, int, int], None]
 
 _LOCK = ".ella-download.lock"
 _CHUNK = 16 * 2**20  # bytes read at once for a checksum
@@ -94,7 +94,7 @@ class Download:
         """Bytes that are still to be downloaded."""
         return sum(file.remote.size - file.begun for file in self.files if not file.is_there)
 
-    def fetch(self, report: Report) -> list[str]:
+    def fetch(self, on_progress: OnProgress) -> list[str]:
         """Have all files at their places, with the right checksums. Files there are left alone.
 
         Returns:
@@ -112,27 +112,27 @@ class Download:
                 there = [file for file in self.files if file.is_there]
                 absent = [file for file in self.files if not file.is_there]
                 for file in there:
-                    _check_present(file, report)
+                    _check_present(file, on_progress)
                 self._check_space(folder)
-                self._download(absent, report)
+                self._download(absent, on_progress)
         lines = [f"{file.path}: was there, with the right checksum" for file in there]
         sizes = {file: size_text(file.remote.size) for file in absent}
         return lines + [f"{file.path}: downloaded {size}" for file, size in sizes.items()]
 
-    def _download(self, files: list[LocalFile], report: Report) -> None:
+    def _download(self, files: list[LocalFile], on_progress: OnProgress) -> None:
         total = sum(file.remote.size for file in files)
         done = 0
         for file in files:
 
             def on_write(size: int, before: int = done) -> None:
-                report(f"downloading the {self.source.label}", before + size, total)
+                on_progress(f"downloading the {self.source.label}", before + size, total)
 
             if file.part.is_file() and not file.begun:
                 file.part.unlink()  # longer than the file
             on_write(file.begun)
             transfer(file.remote, file.part, on_write)
             done += file.remote.size
-            _check_part(file, report)
+            _check_part(file, on_progress)
         # Load LLM lists a folder once it has a config.json.
         for file in sorted(files, key=lambda file: file.path.name == "config.json"):
             if file.is_there:
@@ -157,10 +157,11 @@ def size_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def _check_present(file: LocalFile, report: Report) -> None:
+def _check_present(file: LocalFile, on_progress: OnProgress) -> None:
     """Refuse to replace a file that is something else."""
+    expected = file.remote.checksum
     same_size = file.path.is_file() and file.path.stat().st_size == file.remote.size
-    if not same_size or _checksum(file.path, file.remote.checksum, report) != file.remote.checksum:
+    if not same_size or _checksum(file.path, expected, on_progress) != expected:
         raise EllaError(
             f"{file.path} is there already and is not the file that {file.remote.repo} publishes. "
             f"Nothing was overwritten. If it is damaged, delete it and download again; if it is "
@@ -168,8 +169,8 @@ def _check_present(file: LocalFile, report: Report) -> None:
         )
 
 
-def _check_part(file: LocalFile, report: Report) -> None:
-    found = _checksum(file.part, file.remote.checksum, report)
+def _check_part(file: LocalFile, on_progress: OnProgress) -> None:
+    found = _checksum(file.part, file.remote.checksum, on_progress)
     if found != file.remote.checksum:
         file.part.unlink()
         raise EllaError(
@@ -178,7 +179,7 @@ def _check_part(file: LocalFile, report: Report) -> None:
         )
 
 
-def _checksum(path: Path, like: str, report: Report) -> str:
+def _checksum(path: Path, like: str, on_progress: OnProgress) -> str:
     """Of the same kind as `like`: SHA-256, or the SHA-1 that git gives to a blob."""
     size = path.stat().st_size
     digest = hashlib.sha256()
@@ -187,7 +188,7 @@ def _checksum(path: Path, like: str, report: Report) -> str:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-            report(f"checking {path.name}", file.tell(), size)
+            on_progress(f"checking {path.name}", file.tell(), size)
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..ella_core.comfy.editor.node_ids import report_shared_ids
 from ..ella_core.comfy.editor.routes import register_routes
 from ..ella_core.comfy.files.folders import register_folders
 from . import conditioning, downloads, loaders, official, text
@@ -12,17 +13,11 @@ class EllaExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack."""
+        from nodes import NODE_CLASS_MAPPINGS  # ComfyUI's module, not this package
+
         register_folders()
         register_routes()
         ours = [*loaders.NODES, *text.NODES, *conditioning.NODES, *downloads.NODES]
-        return [*ours, *_official_nodes()]
-
-
-def _official_nodes() -> list[type[io.ComfyNode]]:
-    """None if the official pack is loaded: its ids are its own.
-
-    If it is loaded after this pack, ComfyUI puts its nodes in the place of these.
-    """
-    from nodes import NODE_CLASS_MAPPINGS  # ComfyUI's module, not this package
-
-    return [] if "T5TextEncode #ELLA" in NODE_CLASS_MAPPINGS else official.NODES
+        report_shared_ids([*ours, *official.NODES], NODE_CLASS_MAPPINGS)
+        # ComfyUI-ELLA owns these ids. If it is loaded later, its nodes replace these.
+        return ours if "T5TextEncode #ELLA" in NODE_CLASS_MAPPINGS else [*ours, *official.NODES]

@@ -1,4 +1,4 @@
-"""From an LLM's reading to Stable Diffusion's conditioning."""
+"""Conditioning Stable Diffusion on prompts that an LLM has read."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ from ..ella_core.comfy.sampling.conditioning import (
 from ..ella_core.comfy.sampling.connector import ELLA
 from .types import CATEGORY, EllaType, EmbedsType
 
-_MODEL_OUTPUT = "The model to sample with. ELLA conditionings need this one; all other "
-_MODEL_OUTPUT += "conditionings work with it as before."
-_CONDITIONING_OUTPUT = "For a sampler, ControlNet, Set Area, Combine and all the others."
+_MODEL_OUTPUT = "The model to sample with. ELLA conditionings need it; other conditionings "
+_MODEL_OUTPUT += "work with it as before."
+_CONDITIONING_OUTPUT = "For a sampler, ControlNet, Set Area, Combine and other nodes."
 
 
 class ELLATimestepConditioning(io.ComfyNode):
@@ -28,9 +28,9 @@ class ELLATimestepConditioning(io.ComfyNode):
             node_id="ELLATimestepConditioning",
             display_name="ELLA Timestep Conditioning",
             category=CATEGORY,
-            description="Conditions a Stable Diffusion model on what an LLM read. The connector "
-            "is evaluated at the sigma of every model call, so any sampler, scheduler, step count "
-            "and denoise is right by itself: nothing has to be set here.",
+            description="Conditions a Stable Diffusion model on prompts that an LLM has read. "
+            "The connector is evaluated at the sigma of every model call, so any sampler, "
+            "scheduler, step count and denoise works without settings.",
             inputs=[
                 io.Model.Input(
                     "model",
@@ -41,7 +41,9 @@ class ELLATimestepConditioning(io.ComfyNode):
                 EmbedsType.Input("positive", tooltip="What to paint, from LLM Text Encode."),
                 EmbedsType.Input(
                     "negative",
-                    tooltip="What to avoid, from LLM Text Encode. Usually an empty prompt.",
+                    optional=True,
+                    tooltip="What to avoid, from LLM Text Encode. Left open, it is the empty "
+                    "prompt, the usual negative.",
                 ),
                 io.Conditioning.Input(
                     "clip_positive",
@@ -64,7 +66,7 @@ class ELLATimestepConditioning(io.ComfyNode):
                 io.Conditioning.Output(display_name="negative", tooltip=_CONDITIONING_OUTPUT),
             ],
             hidden=[io.Hidden.unique_id],
-            not_idempotent=True,  # a twin shows its own share, too
+            not_idempotent=True,  # of two equal nodes each reports
         )
 
     @classmethod
@@ -73,10 +75,11 @@ class ELLATimestepConditioning(io.ComfyNode):
         model: ModelPatcher,
         ella: ELLA,
         positive: LLMEmbeds,
-        negative: LLMEmbeds,
+        negative: LLMEmbeds | None = None,
         clip_positive: Conditioning | None = None,
         clip_negative: Conditioning | None = None,
     ) -> io.NodeOutput:
+        negative = negative or positive.with_strength(0)
         clip = (clip_positive, clip_negative)
         pair = make_pair(ella, (positive, negative), clip, cls.hidden.unique_id)
         check_model(model.model, ella)
@@ -90,9 +93,9 @@ class ELLAConditioning(io.ComfyNode):
             node_id="ELLAConditioning",
             display_name="ELLA Conditioning",
             category=CATEGORY,
-            description="One more conditioning from what an LLM read: for regions, timestep "
-            "ranges and further prompts. The sampler's MODEL must come through ELLA Timestep "
-            "Conditioning or ELLA Patch Model.",
+            description="Makes one more conditioning from a prompt that an LLM has read: for "
+            "regions, timestep ranges and further prompts. The sampler's MODEL must come through "
+            "ELLA Timestep Conditioning or ELLA Patch Model.",
             inputs=[
                 EllaType.Input("ella", tooltip="From Load ELLA."),
                 EmbedsType.Input("embeds", tooltip="From LLM Text Encode."),
@@ -108,14 +111,14 @@ class ELLAConditioning(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="0: the empty prompt. 1: the prompt. Beyond 1 it is overdriven.",
+                    tooltip="0: the empty prompt. 1: the prompt. Above 1: overdriven.",
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="CONDITIONING", tooltip=_CONDITIONING_OUTPUT)
             ],
             hidden=[io.Hidden.unique_id],
-            not_idempotent=True,  # a twin shows its own share, too
+            not_idempotent=True,  # of two equal nodes each reports
         )
 
     @classmethod
@@ -137,9 +140,8 @@ class ELLAPatchModel(io.ComfyNode):
             node_id="ELLAPatchModel",
             display_name="ELLA Patch Model",
             category=CATEGORY,
-            description="Prepares a MODEL for ELLA conditionings, where no ELLA Timestep "
-            "Conditioning is in the graph. It holds no weights, and applying it twice does no "
-            "harm.",
+            description="Prepares a MODEL for ELLA conditionings in graphs without ELLA Timestep "
+            "Conditioning. It holds no weights, and applying it twice changes nothing.",
             inputs=[io.Model.Input("model", tooltip="Stable Diffusion 1.5.")],
             outputs=[io.Model.Output(display_name="MODEL", tooltip=_MODEL_OUTPUT)],
         )
@@ -156,8 +158,8 @@ class ELLABlendEmbeds(io.ComfyNode):
             node_id="ELLABlendEmbeds",
             display_name="ELLA Blend Embeds",
             category=CATEGORY,
-            description="Averages two prompts. The average is taken of the connector's tokens at "
-            "every timestep, which ConditioningAverage can't do.",
+            description="Averages two prompts. It averages the connector's outputs at every "
+            "timestep, which ConditioningAverage can't do.",
             inputs=[
                 EmbedsType.Input("embeds_a", tooltip="From LLM Text Encode."),
                 EmbedsType.Input(

@@ -6,7 +6,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
-from ..ella_core.comfy.editor.feedback import show_on_node
+from ..ella_core.comfy.editor.events import send_report
 from ..ella_core.errors import EllaError
 from .types import CATEGORY
 
@@ -26,8 +26,8 @@ class ELLADownloadModels(io.ComfyNode):
             category=CATEGORY,
             description="Downloads the released ELLA connector (134 MB) and the encoder of "
             "FLAN-T5-XL (2.95 GB) from the Hugging Face repository QQGYLab/ELLA into ComfyUI's "
-            "model folders. It goes on where an earlier download broke off, checks what came, and "
-            "overwrites nothing. Nothing is downloaded but by queueing this node or from the menu.",
+            "model folders. It resumes interrupted downloads, verifies checksums and overwrites "
+            "nothing. Downloads start only when you queue this node or use the menu.",
             inputs=[
                 io.Combo.Input(
                     "models",
@@ -40,17 +40,16 @@ class ELLADownloadModels(io.ComfyNode):
             outputs=[
                 io.String.Output(
                     display_name="report",
-                    tooltip="The commit, and what was done with each file, or why the hub was "
-                    "not reached.",
+                    tooltip="The commit and what was done with each file, or why the hub could not "
+                    "be reached.",
                 )
             ],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def fingerprint_inputs(cls, models: str | None) -> str | float | None:
-        """Have a model that was deleted since the last run downloaded again."""
+        """Run again if a model was deleted since the last run."""
         from ..ella_core.comfy.files.downloads import identity
 
         return models and identity(_names(models))
@@ -66,11 +65,11 @@ class ELLADownloadModels(io.ComfyNode):
             throw_exception_if_processing_interrupted()
             bar.update_absolute(done, total)
             progress = f"{text}: {size_text(done)} of {size_text(total)}"
-            show_on_node(cls.hidden.unique_id, progress)
+            send_report("download", progress)
 
-        show_on_node(cls.hidden.unique_id, "asking the hub")
+        send_report("download", "asking the hub")
         outcome = downloads().run(_names(models), on_progress)
-        show_on_node(cls.hidden.unique_id, outcome.summary)
+        send_report("download", outcome.summary)
         return io.NodeOutput(outcome.report, ui=ui.PreviewText(outcome.report))
 
 

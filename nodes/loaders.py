@@ -1,4 +1,4 @@
-"""Opening the two models that ELLA adds to Stable Diffusion."""
+"""Loaders of the two models that ELLA adds to Stable Diffusion."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ class ELLALoad(io.ComfyNode):
             node_id="ELLALoad",
             display_name="Load ELLA",
             category=CATEGORY,
-            description="Opens a connector, the small model that turns what an LLM read into "
-            "tokens for Stable Diffusion. The released one is ella-sd1.5-tsc-t5xl.safetensors.",
+            description="Loads a connector, the small model that turns an LLM's features into "
+            "context for Stable Diffusion. The released one is ella-sd1.5-tsc-t5xl.safetensors.",
             inputs=[
                 io.Combo.Input(
                     "ella_name",
                     options=folders.connector_names(),
-                    tooltip="Connector file from models/ella. Its kind and size are read from the "
-                    "file, whatever it is called.",
+                    tooltip="Connector file from models/ella, under any name. Its type and size "
+                    "are read from its tensors.",
                 )
             ],
             outputs=[
@@ -37,8 +37,8 @@ class ELLALoad(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, ella_name: str | None) -> str | None:
-        """Have a file that was replaced on the disk read again."""
-        # None: the name comes over a wire, and ComfyUI does not know it yet.
+        """Load again if the file was replaced on the disk."""
+        # None: the name comes from another node, and is not known yet.
         return ella_name and folders.file_identity(folders.connector_path(ella_name))
 
     @classmethod
@@ -56,8 +56,8 @@ class ELLALoadLLM(io.ComfyNode):
             category=CATEGORY,
             description="Chooses the LLM that reads the prompts: a T5 encoder or a decoder-only "
             "LLM such as Llama. It must be the one that the connector was trained with; for the "
-            "released ELLA that is the encoder of FLAN-T5-XL. Its weights are read when the first "
-            "new prompt needs them.",
+            "released ELLA that is the encoder of FLAN-T5-XL. Its weights are loaded when a "
+            "prompt is not in the cache.",
             inputs=[
                 io.Combo.Input(
                     "llm_name",
@@ -81,7 +81,7 @@ class ELLALoadLLM(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, llm_name: str | None, dtype: str | None) -> str | None:
-        """Have an LLM whose files were replaced on the disk read again."""
+        """Load again if the LLM's files were replaced on the disk."""
         return llm_name and folders.file_identity(folders.llm_path(llm_name))
 
     @classmethod

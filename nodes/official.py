@@ -1,7 +1,7 @@
 """The nodes of TencentQQGYLab/ComfyUI-ELLA, so that graphs saved with that pack run as they are.
 
-Ids, inputs and outputs are those of that pack. What it needs to know of the sampler beforehand
-(sigmas, scheduler, steps, denoise) is taken and not used.
+Ids, inputs and outputs are those of that pack. Its inputs that describe the sampler (sigmas,
+scheduler, steps, denoise) are accepted and ignored.
 """
 
 from typing import Any
@@ -26,10 +26,10 @@ CATEGORY = "ELLA/deprecated"
 OfficialEmbedsType = io.Custom("ELLA_EMBEDS")
 TextEncoderType = io.Custom("T5_TEXT_ENCODER")
 
-_UNUSED = "Not used: the sigmas come from the sampler."
+_UNUSED = "Ignored: the sigmas come from the sampler."
 _ELLA = "From Load ELLA."
 _TEXT_ENCODER = "From Load T5 TextEncoder #ELLA."
-_TEXT = "The prompt, for the LLM. Weights such as (word:1.2) are left out."
+_TEXT = "The prompt, for the LLM. Weights such as (word:1.2) are ignored."
 _CLIP = "CONDITIONING from CLIP Text Encode, whose tokens follow ELLA's."
 _JOINING = "clip of ELLA Conditioning"
 
@@ -82,7 +82,7 @@ class ELLALoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str | None) -> str | None:
-        """Have a file that was replaced on the disk read again."""
+        """Load again if the file was replaced on the disk."""
         return name and folders.file_identity(folders.connector_path(name))
 
     @classmethod
@@ -115,7 +115,7 @@ class T5TextEncoderLoader(io.ComfyNode):
     def fingerprint_inputs(
         cls, name: str | None, max_length: int | None, dtype: str | None
     ) -> str | None:
-        """Have an LLM whose files were replaced on the disk read again."""
+        """Load again if the LLM's files were replaced on the disk."""
         return name and folders.file_identity(folders.llm_path(name))
 
     @classmethod

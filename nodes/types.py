@@ -1,4 +1,4 @@
-"""The pack's own wires, and what all nodes say about themselves."""
+"""The pack's own types, and what the schemas of all nodes share."""
 
 import json
 from dataclasses import fields
@@ -16,9 +16,9 @@ _SEARCH_TERMS = Path(__file__).parents[1] / "web/search-terms.json"
 
 
 def search_aliases(node_id: str, schema: type = io.Schema) -> dict[str, list[str]]:
-    """The argument for a node's schema that names further words to find the node by.
+    """Return the schema argument with a node's search words, from `web/search-terms.json`.
 
-    Empty where ComfyUI's `schema` has no `search_aliases`; `web/ella-search.js` stands in there.
+    Empty if ComfyUI's `schema` has no `search_aliases`; `web/ella-search.js` replaces it there.
     """
     if "search_aliases" not in {field.name for field in fields(schema)}:
         return {}

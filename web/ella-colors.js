@@ -1,7 +1,7 @@
 // Colours for the slots and links of the pack's own types.
 //
-// Without one, all types of node packs look alike on the canvas, and their slots are invisible in
-// Nodes 2.0. Each has a contrast of 3 or more to a node in the dark and in the light theme.
+// Without colours, the types of all node packs look alike on the canvas, and their slots are
+// invisible in Nodes 2.0. Each colour has a contrast of 3 or more to nodes of both themes.
 
 import { app } from "../../scripts/app.js"
 
@@ -15,7 +15,7 @@ const COLORS = {
 
 const VARIABLES = Object.entries(COLORS).map(([type, color]) => `--color-datatype-${type}: ${color};`)
 
-// A palette of the user's that has colours for these types keeps them.
+// Keeps the colours that the user's palette defines.
 function fillIn() {
   const { canvas } = app
   for (const colors of [canvas.default_connection_color_byType, LGraphCanvas.link_type_colors]) {
@@ -31,8 +31,8 @@ app.registerExtension({
     style.textContent = `:root { ${VARIABLES.join(" ")} }`
     document.head.append(style)
     fillIn()
-    // A palette that is chosen, also at the start, takes away the colours of all types that it does
-    // not have, and sets its other colours as the style of these elements.
+    // Choosing a palette, also at the start, removes the colours of types that it does not define,
+    // and changes the style of these elements.
     const chosen = new MutationObserver(fillIn)
     for (const element of [document.documentElement, document.body]) {
       chosen.observe(element, { attributeFilter: ["style"] })

@@ -1,4 +1,4 @@
-// The menu entry "Download ELLA models": shows what there is, and downloads what the user confirms.
+// The menu entry "Download ELLA models": lists the models and downloads what the user confirms.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
@@ -48,7 +48,9 @@ class DownloadDialog {
     const textContent = t("Download ELLA models")
     this.root.setAttribute("aria-label", textContent)
     const title = element("h3", { margin: "0 0 0.5rem" }, { textContent })
-    this.text = element("p", { whiteSpace: "pre-wrap", overflowWrap: "anywhere" })
+    // It may hold commands to copy. ComfyUI makes text unselectable.
+    const selectable = { userSelect: "text", cursor: "text" }
+    this.text = element("p", { whiteSpace: "pre-wrap", overflowWrap: "anywhere", ...selectable })
     this.text.setAttribute("role", "status")
     this.list = element("div")
     this.bar = element("progress", { width: "100%" }, { hidden: true, max: 1 })
@@ -59,11 +61,12 @@ class DownloadDialog {
     this.close = this.button(t("Close"), () => this.root.close())
     buttons.append(this.start, this.again, this.stop, this.close)
     this.root.append(title, this.list, this.text, this.bar, buttons)
-    // ComfyUI has shortcuts on keys, and takes Escape for itself where it gets it.
+    // Keep keys from ComfyUI's shortcuts, and Escape from its other dialogs.
     this.root.addEventListener("keydown", (event) => {
       event.stopPropagation()
       if (event.key === "Escape") this.root.close()
     })
+    this.root.addEventListener("copy", (event) => event.stopPropagation()) // else it copies nodes
     document.body.append(this.root)
   }
 
@@ -72,7 +75,7 @@ class DownloadDialog {
     return element("button", { padding: "0.4rem 1rem" }, { textContent, onclick })
   }
 
-  // What is to be seen besides the text. The focus stays inside, where the keys are caught.
+  // Choose what is visible besides the text. The focus stays inside, where the keys are caught.
   show({ models = [], start = false, again = false, progress = false }) {
     this.list.replaceChildren(...models)
     this.start.hidden = !start
@@ -93,7 +96,7 @@ class DownloadDialog {
     if (!this.busy) await this.begin()
   }
 
-  // Until it is done, opening the dialog again shows this one.
+  // Until the task is done, opening the dialog again shows this one.
   async working(task) {
     this.busy = true
     try {
@@ -151,7 +154,7 @@ class DownloadDialog {
     })
   }
 
-  // Also of a download that a node or another window has begun, and while the dialog is closed.
+  // Follow the running download, even if a node or another window started it or the dialog closes.
   async follow() {
     this.show({ progress: true })
     let status = await ask("/ella/downloads/status")
@@ -206,7 +209,7 @@ app.registerExtension({
   ],
   menuCommands: [{ path: ["ELLA"], commands: [DOWNLOAD] }],
 
-  // What the node has downloaded shall be in the dropdowns.
+  // Refresh the dropdowns after the node has downloaded something.
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.name !== "ELLADownloadModels") return
     const onExecuted = nodeType.prototype.onExecuted

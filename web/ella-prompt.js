@@ -1,12 +1,12 @@
-// What LLM Text Encode will read, as far as it is known before the run.
+// Finds what LLM Text Encode will read, as far as that is known before the run.
 
 import { app } from "../../scripts/app.js"
 import { t } from "./ella-texts.js"
 
-// Nodes that hand on what is written in their own widget "value".
+// Nodes that output the value of their widget "value".
 const PRIMITIVES = new Set(["PrimitiveString", "PrimitiveStringMultiline"])
 
-// What is to be counted, or a hint why that is not known before the run.
+// Return what to count, or a hint why that is unknown before the run.
 export function ask(node) {
   const question = {}
   for (const name of ["text", "max_length", "long_prompt"]) {
@@ -33,16 +33,31 @@ export function ask(node) {
   if (names.size > 1) {
     return { hint: t("the LLM differs between uses of this subgraph: counted in the run") }
   }
-  return { llm_name: [...names][0], ...question }
+  return { llm_name: [...names][0], ella_name: connectorOf(node), ...question }
+}
+
+// The connector that a prompt is for, which knows how many tokens it was trained on. Undefined where
+// the editor finds none; the server then counts for the released one.
+function connectorOf(node) {
+  for (const id of node.outputs[0]?.links ?? []) {
+    const target = node.graph.getNodeById(node.graph.getLink(id)?.target_id)
+    if (!target) continue // the output of a subgraph
+    const input = inputOf(target, "ella")
+    const name = input
+      ? sources(target, input, () => "ella_name")[0]?.value
+      : target.type === "ELLABlendEmbeds" && connectorOf(target)
+    if (name) return name
+  }
+  return undefined
 }
 
 function inputOf(node, name) {
   return node.inputs?.find((input) => input.name === name)
 }
 
-// Where the value of an input comes from: widgets ({ widget }, undefined for an input without one)
-// or outputs of other nodes ({ node, slot, within }). Several if a subgraph is used several times,
-// unless `within` tells which uses are meant, as subgraph nodes from the outside in.
+// Return where an input's value comes from: widgets ({ widget }, undefined for an input without one)
+// or outputs of other nodes ({ node, slot, within }). There are several if a subgraph is used several
+// times, unless `within` lists the subgraph nodes to go through, from the outside in.
 function origins(node, input, within = []) {
   const link = node.graph?.getLink(input?.link)
   if (link) return follow(node.graph, link, within)
@@ -66,9 +81,8 @@ function subgraphNodes(graph) {
   return [...here, ...here.flatMap((node) => subgraphNodes(node.subgraph))]
 }
 
-// The widgets that an input's value comes from, through reroutes and subgraphs: none where nothing
-// is connected, undefined where the run decides. `inputFrom` names the input of a node that its
-// output stands for.
+// Return the widgets behind an input, through reroutes and subgraphs: none if nothing is connected,
+// undefined if the run decides. `inputFrom` names the input of a node that its output passes on.
 function sources(node, input, inputFrom, within = []) {
   return origins(node, input, within).flatMap((origin) => behind(origin, inputFrom))
 }

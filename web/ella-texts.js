@@ -1,4 +1,4 @@
-// What this pack's JavaScript says, in the editor's language.
+// Translates the texts of this pack's JavaScript into the editor's language.
 //
 // The English texts are in the code. Their translations are in locales/*/main.json under "ella",
 // from where the server collects them; the editor's own translator is not open to node packs.
@@ -18,8 +18,8 @@ function language() {
   return translations[locale]?.ella ? locale : "en"
 }
 
-// The translation of an English text, with a value in place of each <name>. The text is to be
-// written out at the call, where the tests look for it.
+// Translate an English text and fill in a value for each <name>. Write the text out in the call,
+// where the tests look for it.
 export function t(english, values = {}) {
   const text = translations[language()]?.ella?.[english] ?? english
   return text.replace(/<(\w+)>/g, (_, name) => {

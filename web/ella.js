@@ -1,4 +1,4 @@
-// ELLA's command in the palette and in the menu.
+// The command that clears the cache of encoded prompts.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"

@@ -33,6 +33,16 @@ def test_ella_conditioning_on_a_model_from_ella_patch_model(host):
             assert relative_error(row, host.reference(text).at(step)) < TOLERANCE
 
 
+def test_a_negative_that_is_left_open_is_the_empty_prompt(host):
+    graph = EllaGraph("A red cat.", "")
+    del graph.nodes[graph.conditioning.id]["inputs"]["negative"]
+    graph.save(graph.sample())
+    for record, step in run(host, graph):
+        for index, text in enumerate(("A red cat.", "")):
+            (row,) = rows(record, index)
+            assert relative_error(row, host.reference(text).at(step)) < TOLERANCE
+
+
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 1.5])
 def test_strength(host, strength):
     graph = EllaGraph()

@@ -14,9 +14,9 @@ def fresh(tmp_path_factory):
 
 def test_empty_dropdowns_say_what_to_put_where(fresh):
     (connector,) = options(fresh, "ELLALoad", "ella_name")
-    assert connector == "none found: put ella-sd1.5-tsc-t5xl.safetensors into models/ella"
+    assert connector == "models/ella has no connector: put ella-sd1.5-tsc-t5xl.safetensors there"
     (llm,) = options(fresh, "ELLALoadLLM", "llm_name")
-    assert llm == "none found: put the FLAN-T5-XL encoder's folder into models/text_encoders"
+    assert llm == "models/text_encoders has no LLM: put the FLAN-T5-XL encoder's folder there"
 
 
 def test_running_them_says_it_in_the_error_dialog(fresh):

@@ -280,6 +280,10 @@ def test_the_official_pack_keeps_its_ids(tmp_path, before):
     arguments = ["--cpu", "--extra-model-paths-config", str(paths)]
     with Server(tmp_path / "base", arguments) as server:
         infos = server.get("/object_info")
+        log = server.log_text()
     assert {infos[name]["python_module"] for name in NODES} == {"custom_nodes.standin"}
     assert all(infos[name]["display_name"] == f"Official {name}" for name in NODES)
     assert infos["ELLALoad"]["python_module"] == "custom_nodes.ELLA-Nodes"
+    (line,) = [line for line in log.splitlines() if "standin has nodes with the same ids" in line]
+    assert "ComfyUI uses those of standin." in line
+    assert all(name in line for name in NODES)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from bootstrap import ROOT
+from comfyui import Server
 from support.host import T5
 
 # id: display name, inputs in order (optional ones with a question mark), outputs
@@ -28,7 +29,7 @@ NODES = {
             "model": "MODEL",
             "ella": "ELLA",
             "positive": "ELLA_LLM_EMBEDS",
-            "negative": "ELLA_LLM_EMBEDS",
+            "negative?": "ELLA_LLM_EMBEDS",
             "clip_positive?": "CONDITIONING",
             "clip_negative?": "CONDITIONING",
         },
@@ -131,3 +132,34 @@ def test_loading_the_pack_brings_nothing_but_its_small_modules():
     assert others <= {"tomllib", "tomli"}  # ComfyUI reads pyproject.toml
     for later in ("text_encoders", "connectors", "checkpoint", "comfy.cache"):
         assert f"{ROOT}.ella_core.{later}" not in new
+
+
+PACK = """
+class Node:
+    FUNCTION, RETURN_TYPES, CATEGORY = "run", (), ""
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+
+NODE_CLASS_MAPPINGS = {"NODE_ID": Node}
+"""
+
+
+def test_ids_that_another_pack_has_are_named_at_the_start(tmp_path):
+    """One pack is loaded before this one, whose node goes, and one after it, whose node stays."""
+    others = {"before": "ELLALoad", "after": "ELLABlendEmbeds"}
+    sections = ""
+    for name, node_id in others.items():
+        pack = tmp_path / name / f"loaded {name}"
+        pack.mkdir(parents=True)
+        (pack / "__init__.py").write_text(PACK.replace("NODE_ID", node_id))
+        default = str(name == "before").lower()  # ComfyUI loads the default folder's packs first
+        sections += f"{name}:\n  custom_nodes: '{pack.parent}'\n  is_default: {default}\n"
+    (tmp_path / "paths.yaml").write_text(sections)
+    arguments = ["--cpu", "--extra-model-paths-config", str(tmp_path / "paths.yaml")]
+    with Server(tmp_path / "base", arguments) as server:
+        infos, log = server.get("/object_info"), server.log_text()
+    assert infos["ELLALoad"]["python_module"] == "custom_nodes.ELLA-Nodes"
+    assert infos["ELLABlendEmbeds"]["python_module"] == "custom_nodes.loaded after"
+    same = "has nodes with the same ids as ELLA Nodes"
+    assert f"loaded before {same}: ELLALoad. ComfyUI uses those of ELLA Nodes." in log
+    assert f"loaded after {same}: ELLABlendEmbeds. ComfyUI uses those of loaded after." in log
+    assert log.count(same) == 2

@@ -1,5 +1,6 @@
 """Where connectors and LLMs lie on the disk."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +16,18 @@ _RELEASED_LLM = "models--google--flan-t5-xl--text_encoder"
 _DOWNLOAD = "Choose ELLA > Download ELLA models ... in ComfyUI's menu"
 
 # Shown in an empty dropdown, where ComfyUI itself would show nothing at all.
-NO_CONNECTOR = f"none found: put {RELEASED_CONNECTOR} into models/{CONNECTOR_FOLDER}"
-NO_LLM = "none found: put the FLAN-T5-XL encoder's folder into models/text_encoders"
+# A node of its usual width shows no more than the folder.
+NO_CONNECTOR = f"models/{CONNECTOR_FOLDER} has no connector: put {RELEASED_CONNECTOR} there"
+NO_LLM = "models/text_encoders has no LLM: put the FLAN-T5-XL encoder's folder there"
 
 _EXTENSIONS = {
     CONNECTOR_FOLDER: {".safetensors", ".sft"},
     "ella_encoder": {".safetensors", ".gguf"},
     "LLM": {".safetensors", ".gguf"},
 }
+
+# Root folder -> the LLMs below it, and the modification times of its folders.
+_listed: dict[str, tuple[list[str], dict[str, float]]] = {}
 
 
 def register_folders() -> None:
@@ -103,15 +108,37 @@ def file_identity(path: Path) -> str:
 
 
 def _llms() -> Iterator[str]:
-    """The name of every folder with a config.json and of every GGUF file."""
     for folder in LLM_FOLDERS:
         for root in folder_paths.get_folder_paths(folder):
-            files, _ = folder_paths.recursive_search(root, excluded_dir_names=[".git"])
-            for file in map(Path, files):
-                if file.name == "config.json" and file.parent != Path():
-                    yield file.parent.as_posix()
-                elif file.suffix.lower() == ".gguf":
-                    yield file.as_posix()
+            yield from _llms_below(root)
+
+
+def _llms_below(root: str) -> list[str]:
+    """Name each folder with a config.json and each GGUF file, relative to `root`.
+
+    ComfyUI asks at every queue. As in ComfyUI's own lists, the tree is walked again only if one of
+    its folders has changed.
+    """
+    names, folders = _listed.get(root, ([], {}))
+    if not folders or any(_changed(folder, time) for folder, time in folders.items()):
+        files, folders = folder_paths.recursive_search(root, excluded_dir_names=[".git"])
+        names = [name for name in map(_llm_name, map(Path, files)) if name]
+        _listed[root] = names, folders
+    return names
+
+
+def _changed(folder: str, time: float) -> bool:
+    try:
+        return os.path.getmtime(folder) != time
+    except OSError:  # deleted
+        return True
+
+
+def _llm_name(file: Path) -> str | None:
+    """Name the LLM that a file stands for, if any."""
+    if file.name == "config.json" and file.parent != Path():
+        return file.parent.as_posix()
+    return file.as_posix() if file.suffix.lower() == ".gguf" else None
 
 
 def _is_llm(path: Path) -> bool:

@@ -1,0 +1,54 @@
+"""The lists behind the dropdowns."""
+
+import sys
+
+import pytest
+
+from tiny_models import import_host
+
+import_host()
+import folder_paths
+
+from ella_core.comfy.files import folders
+
+opened: list[str] = []
+sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "os.scandir" else None)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """The only folder for LLMs, with two of them, one behind a folder with many files."""
+    names = {name: ([str(tmp_path)], set()) for name in folders.LLM_FOLDERS}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", names)
+    for name in ("one", "deep/er/two"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").touch()
+    for i in range(100):
+        (tmp_path / "deep" / f"{i}.bin").touch()
+    return tmp_path
+
+
+def test_folders_are_read_once(root):
+    assert folders.llm_names() == ["deep/er/two", "one"]
+    opened.clear()
+    assert folders.llm_names() == ["deep/er/two", "one"]
+    assert opened == []
+
+
+def test_what_is_new_or_gone_is_noticed(root):
+    folders.llm_names()
+    (root / "deep/er/three.gguf").touch()
+    assert folders.llm_names() == ["deep/er/three.gguf", "deep/er/two", "one"]
+    (root / "one/config.json").unlink()
+    assert folders.llm_names() == ["deep/er/three.gguf", "deep/er/two"]
+    (root / "one").rmdir()
+    assert folders.llm_names() == ["deep/er/three.gguf", "deep/er/two"]
+
+
+def test_a_folder_that_comes_later(root, monkeypatch):
+    names = {name: ([str(root / "later")], set()) for name in folders.LLM_FOLDERS}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", names)
+    assert folders.llm_names() == [folders.NO_LLM]
+    (root / "later").mkdir()
+    (root / "later/model.gguf").touch()
+    assert folders.llm_names() == ["model.gguf"]
