@@ -85,7 +85,7 @@ def score_blip_vqa(rows: Sequence[Row], answers: dict[Key, Answer], pictures: in
     for item, selected in select(items, answers, pictures):
         scores = tuple(_score_picture(item, of_picture) for of_picture in selected)
         result.items[item.item_id] = ItemScore(item, scores)
-        tally = result.l1.setdefault(item.questions[0].level1, Tally())
+        tally = result.l1.setdefault(item.questions[0].category, Tally())
         tally.add(item.item_id, result.items[item.item_id].mean)
     return result
 

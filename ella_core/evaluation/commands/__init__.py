@@ -8,7 +8,7 @@ own. `add_arguments(parser)` declares its options. `run(arguments)` does the wor
 import argparse
 from typing import Protocol
 
-from . import agreement, fetch, questions, report, score, statistics
+from . import agreement, fetch, measure, questions, report, score, statistics
 
 
 class Command(Protocol):
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "questions": questions,
     "statistics": statistics,
     "score": score,
+    "measure": measure,
     "report": report,
     "agreement": agreement,
 }

@@ -26,8 +26,8 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"agreement      {found.percent:.2f} %")
     print(f"Cohen's kappa  {kappa}")
     print(f"both yes {found.table[True, True]}, both no {found.table[False, False]}")
-    print(f"only {arguments.first.name} yes {found.table[True, False]}")
-    print(f"only {arguments.second.name} yes {found.table[False, True]}")
+    print(f"only {arguments.first} yes {found.table[True, False]}")
+    print(f"only {arguments.second} yes {found.table[False, True]}")
     if arguments.json:
         figures = {"count": found.count, "percent": found.percent, "kappa": found.kappa}
         write_json(arguments.json, figures)

@@ -14,6 +14,7 @@ from ..pictures import find_pictures
 from ..questions import Row, read_rows
 from ..report import Run, write_report
 from ..scoring import PROTOCOLS, score_answers
+from .options import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name, the answer file and the folder of the pictures; once or twice",
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, required=True)
-    parser.add_argument("--pictures", type=int, default=4, help="of each prompt (default: 4)")
-    parser.add_argument("--resolution", type=int, help="side of a picture, if they are in grids")
+    parser.add_argument("--pictures", type=count, default=4, help="of each prompt (default: 4)")
+    parser.add_argument("--resolution", type=count, help="side of a picture, if they are in grids")
     parser.add_argument("--out", type=Path, required=True, help="the report's folder")
 
 

@@ -1,6 +1,8 @@
 """DPG-Bench's score: the published script's own figures, and the mended protocol."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -201,3 +203,16 @@ def test_what_is_printed_says_how_categories_and_total_differ(capsys, tmp_path):
     assert "'made-00' is dropped, as by the published script" in printed
     assert "ELLA-SDv1.5: score 74.91" in printed
     assert "(mPLUG-large; official; arXiv 2403.05135, Table 4)" in printed
+
+
+def test_two_scorings_into_one_file_at_once_leave_a_whole_one(tmp_path):
+    out = tmp_path / "scores.json"
+    command = [sys.executable, "-m", "ella_core.evaluation", "score", "--protocol", "fixed"]
+    files = ["--questions", FOLDER / "questions.csv", "--answers", FOLDER / "answers.jsonl"]
+    processes = [
+        subprocess.Popen([*command, *files, "--json", out], cwd=ROOT, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert json.loads(out.read_text())["score"] == pytest.approx(45.7738, abs=1e-4)
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
