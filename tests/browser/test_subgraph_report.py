@@ -88,11 +88,10 @@ def test_the_same_id_outside_gets_nothing(editor, host, subgraph):
 
 
 def test_two_equal_prompts_both_report(editor, host, subgraph):
-    n = tokens(host, T5, write(editor) + " red")
-    for prompt in "01":
-        text = "built.prompt.widgets[0].value + ' {red|red}'"
-        other = f"built.prompts[{prompt}].widgets[0].value"
-        editor.page.evaluate(f"window.chosen ??= {text}; {other} = chosen")
+    text = write(editor)
+    n = tokens(host, T5, f"{text} red")
+    fill = "text => { for (const prompt of built.prompts) prompt.widgets[0].value = text }"
+    editor.page.evaluate(fill, f"{text} {{red|red}}")
     assert editor.run().error is None
     editor.page.evaluate(ENTER)
     for prompt in "01":

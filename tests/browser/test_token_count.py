@@ -1,6 +1,7 @@
 """The token count under a prompt, in ComfyUI's own editor."""
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from support.browser import Editor
 from support.host import T5
@@ -77,6 +78,31 @@ def test_follows_the_llm_and_its_settings(editor, host):
     wait_for(editor, "built.linked", f"8 tokens · {n - 8} cut off, from “at.”")
     editor.page.evaluate("built.linked.widgets[2].value = 'chunk'")
     wait_for(editor, "built.linked", "12 tokens in 2 chunks of at most 8")
+
+
+FOR_CONNECTOR = """() => {
+  const [loader, conditioning, blend] = ["ELLALoad", "ELLAConditioning", "ELLABlendEmbeds"].map(
+    (type) => LiteGraph.createNode(type),
+  )
+  for (const node of [loader, conditioning, blend]) app.graph.add(node)
+  built.linked.connect(0, blend, 0)
+  blend.connect(0, conditioning, 1)
+  loader.connect(0, conditioning, 0)
+  loader.widgets[0].value = "short.safetensors"
+}"""
+
+
+def test_counts_up_to_what_the_connector_was_trained_on(editor, host):
+    folder = host.models / "ella"
+    tensors = load_file(folder / "tsc.safetensors")
+    save_file(tensors, folder / "short.safetensors", metadata={"trained_tokens": "16"})
+    editor.page.evaluate(BUILD)
+    editor.page.evaluate(f"built.llm.widgets[0].value = '{T5}'")
+    editor.page.evaluate("built.linked.widgets[0].value = 'A red cat.'")
+    n = tokens(host, T5, "A red cat.")
+    wait_for(editor, "built.linked", f"{n} of 128 tokens")
+    editor.page.evaluate(FOR_CONNECTOR)
+    wait_for(editor, "built.linked", f"{n} of 16 tokens")
 
 
 def test_asks_again_after_an_error(editor, host):
