@@ -214,5 +214,6 @@ def test_two_scorings_into_one_file_at_once_leave_a_whole_one(tmp_path):
         for _ in range(2)
     ]
     assert [process.wait() for process in processes] == [0, 0]
-    assert json.loads(out.read_text())["score"] == pytest.approx(45.7738, abs=1e-4)
+    expected = score_dpg(ROWS, ANSWERS, "fixed", 4).score
+    assert json.loads(out.read_text())["score"] == pytest.approx(expected, abs=1e-9)
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
