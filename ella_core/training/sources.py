@@ -180,7 +180,7 @@ def open_sources(sources: Sequence[SourceConfig], data: DataConfig) -> list[Sour
         for s in sources
     ]
     contracts = [source.contract for source in opened]
-    first = contracts[0]
+    first = contracts[0] if contracts else None
     for source, contract in zip(sources, contracts, strict=True):
         if (first is None) != (contract is None):
             raise EllaError(
