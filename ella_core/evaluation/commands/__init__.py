@@ -8,7 +8,17 @@ own. `add_arguments(parser)` declares its options. `run(arguments)` does the wor
 import argparse
 from typing import Protocol
 
-from . import agreement, fetch, measure, questions, report, score, statistics
+from . import (
+    agreement,
+    fetch,
+    generate,
+    judge,
+    measure,
+    questions,
+    report,
+    score,
+    statistics,
+)
 
 
 class Command(Protocol):
@@ -28,6 +38,8 @@ COMMANDS: dict[str, Command] = {
     "fetch": fetch,
     "questions": questions,
     "statistics": statistics,
+    "generate": generate,
+    "judge": judge,
     "score": score,
     "measure": measure,
     "report": report,

@@ -14,6 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
 
 from . import state  # noqa: F401
+from .prompts import NODE_CLASS_MAPPINGS as PROMPTS
 from .sampling import NODE_CLASS_MAPPINGS as SAMPLING
 
 
@@ -270,5 +271,6 @@ NODE_CLASS_MAPPINGS = {
     "TestSlowConnector": SlowConnector,
     "TestForeignConnector": ForeignConnector,
     "TestModelWithoutWeights": ModelWithoutWeights,
+    **PROMPTS,
     **SAMPLING,
 }
