@@ -20,12 +20,12 @@ def show(result: Score, judge: str, pictures: int, path: Path | None) -> None:
         path: the file, which is JSON.
     """
     intervals = _intervals(result)
-    _print_scores(result, intervals, judge, pictures)
-    _print_remarks(result)
-    _print_published(result.benchmark)
     if path:
         about = {"judge": judge, "pictures": pictures, "intervals": intervals}
         write_json(path, result.as_json() | about)
+    _print_scores(result, intervals, judge, pictures)
+    _print_remarks(result)
+    _print_published(result.benchmark)
 
 
 def _intervals(result: Score) -> dict[str, Any]:

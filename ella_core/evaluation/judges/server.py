@@ -86,9 +86,7 @@ class ServerJudge:
 
     def _model(self, wanted: str) -> str:
         try:
-            names = self._request(
-                "GET", "/models", lambda answer: [m["id"] for m in answer["data"]]
-            )
+            names = self._request("GET", "/models", _names)
         except JudgeFailedError as error:
             raise EllaError(f"{self._base} is no OpenAI-compatible server: {error}") from error
         if wanted in names or (not wanted and len(names) == 1):
