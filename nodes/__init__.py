@@ -9,10 +9,10 @@ from . import conditioning, downloads, loaders, official, text
 
 
 class EllaExtension(ComfyExtension):
-    """What ComfyUI asks for the nodes."""
+    """The pack as ComfyUI's loader sees it."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """All nodes of the pack."""
+        """Register folders and routes, and return all nodes."""
         from nodes import NODE_CLASS_MAPPINGS  # ComfyUI's module, not this package
 
         register_folders()

@@ -1,1 +1,1 @@
-"""What the editor asks of the server and is told by it."""
+"""The server's side of the editor: routes, token counts, reports of a run."""

@@ -1,4 +1,4 @@
-"""What the editor can ask of the pack beside running its nodes."""
+"""HTTP routes for the editor."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ _PACK = Path(__file__).parents[3]
 
 
 def register_routes() -> None:
-    """Make ComfyUI's server answer them. It collects routes once all packs are there."""
+    """Add our routes to ComfyUI's server, which collects them after loading all packs."""
     from .token_count import TokenCounter
 
     routes: web.RouteTableDef = PromptServer.instance.routes
@@ -32,7 +32,7 @@ def register_routes() -> None:
 
     @routes.post("/ella/tokens")
     async def count_tokens(request: web.Request) -> web.Response:
-        """Of a prompt as LLM Text Encode would read it; `pending` while a tokenizer is opened."""
+        """Count a prompt's tokens; answer `pending` while the tokenizer is being opened."""
         try:
             count = await counter.count(*_prompt(await _body(request)))
         except EllaError as error:
@@ -47,7 +47,7 @@ def register_routes() -> None:
 
 
 def _register_downloads(routes: web.RouteTableDef) -> None:
-    """What the dialog "Download ELLA models" asks for. Only its POST downloads anything."""
+    """Add the routes of the dialog "Download ELLA models". Only its POST downloads anything."""
 
     @routes.get("/ella/downloads")
     async def list_models(_: web.Request) -> web.Response:

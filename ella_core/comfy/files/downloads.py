@@ -24,23 +24,23 @@ Progress = Callable[[str, int, int], None]  # what is going on, bytes done, byte
 
 
 class Outcome(NamedTuple):
-    """What was done: in short, and with the commit of each model and a line for each file."""
+    """What a download did: in short, and in full with commits and files."""
 
     summary: str
     report: str
 
 
 class _Stop(BaseException):
-    """Takes the way out of a download that the user has stopped in the menu."""
+    """Raised in the progress callback to cancel a download that the user stopped in the menu."""
 
 
 @dataclass
 class Status:
-    """How far the present or last download is, for the editor.
+    """Progress of the current or last download, for the editor.
 
     Attributes:
-        running: whether it is still going on.
-        text: what is going on, or what has become of it.
+        running: whether it is still running.
+        text: what it is doing, or its outcome.
         done: bytes.
         total: bytes.
         failed: whether it ended with an error.
@@ -55,7 +55,7 @@ class Status:
 
 @functools.cache
 def downloads() -> "Downloads":
-    """The one of this ComfyUI."""
+    """Return the only instance of this process."""
     return Downloads()
 
 
