@@ -39,8 +39,8 @@ class Run:
     pictures: dict[tuple[str, int], Picture]
 
 
-def write_report(folder: Path, runs: Sequence[Run]) -> None:
-    """Write the report of a run, or of two beside each other.
+def write_report(folder: Path, runs: Sequence[Run]) -> dict[str, Any]:
+    """Write the report of a run, or of two beside each other, and return what it shows.
 
     Args:
         folder: where to. What an earlier report left there is overwritten.
@@ -65,6 +65,7 @@ def write_report(folder: Path, runs: Sequence[Run]) -> None:
         write_whole(folder / "data.js", f"window.REPORT = {json.dumps(report)};\n")
         with as_file(files(__package__) / "report_page") as page:
             shutil.copytree(page, folder, dirs_exist_ok=True)
+    return report
 
 
 def _report(runs: Sequence[Run], shared: Sequence[str]) -> dict[str, Any]:

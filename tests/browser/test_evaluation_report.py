@@ -1,6 +1,5 @@
 """The evaluation's report and its page for marks, opened as files."""
 
-import json
 import random
 from dataclasses import replace
 
@@ -161,31 +160,3 @@ def test_a_persons_marks_are_saved_as_answers_and_compared(page, two, tmp_path):
     expected = [(each["item_id"], each["proposition_id"], each["crop"]) for each in asked[:2]]
     assert list(marks) == expected
     assert agreement(ANSWERS, marks).count == 2
-
-
-def test_a_report_of_grids_cuts_them(tmp_path):
-    folder = tmp_path / "grids"
-    folder.mkdir()
-    for item in load_items(DPG / "questions.csv"):
-        grid = Image.new("RGB", (32, 32))
-        for crop, color in enumerate(["red", "lime", "blue", "white"]):
-            grid.paste(
-                color, (crop % 2 * 16, crop // 2 * 16, crop % 2 * 16 + 16, crop // 2 * 16 + 16)
-            )
-        grid.save(folder / f"{item.item_id}.png")
-    command = ["report", "--questions", str(DPG / "questions.csv"), "--protocol", "official"]
-    run = ["--run", "grids", str(DPG / "answers.jsonl"), str(folder), "--resolution", "16"]
-    assert main([*command, *run, "--out", str(tmp_path / "report")]) == 0
-    colors = [
-        Image.open(tmp_path / f"report/pictures/1/made-01_{crop}.jpg").getpixel((8, 8))
-        for crop in range(4)
-    ]
-    assert [tuple(round(c / 255) for c in color) for color in colors] == [
-        (1, 0, 0),
-        (0, 1, 0),
-        (0, 0, 1),
-        (1, 1, 1),
-    ]
-    text = (tmp_path / "report/data.js").read_text()
-    report = json.loads(text.removeprefix("window.REPORT = ").rstrip(";\n"))
-    assert report["runs"][0]["failed"].keys() == {"made-00"}

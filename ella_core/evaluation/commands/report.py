@@ -40,8 +40,17 @@ def run(arguments: argparse.Namespace) -> None:
         raise EllaError(f"A report shows one run or two, and --run was given {len(arguments.run)}.")
     rows = read_rows(arguments.questions)
     runs = [_read(name, given, rows, arguments) for name, *given in arguments.run]
-    write_report(arguments.out, runs)
+    report = write_report(arguments.out, runs)
+    for each in report["runs"]:
+        print(f"{each['name']}: {_with_interval(each['score'])}")
+    if difference := report["difference"]:
+        first, second = (each["name"] for each in report["runs"])
+        print(f"{second} minus {first}: {_with_interval(difference)}, paired by prompt")
     print(f"open {arguments.out / 'index.html'}")
+
+
+def _with_interval(entry: dict[str, float]) -> str:
+    return f"{entry['value']:.4g} ({entry['low']:.4g} to {entry['high']:.4g})"
 
 
 def _read(
