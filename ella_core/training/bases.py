@@ -4,7 +4,7 @@ Nothing is ever downloaded.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import EllaError
+from .config import BaseConfig
 from .unet_layout import UNET_PREFIX, Shapes, absent_transformers, family_of, unet_config
 
 _VAE_PREFIX = "first_stage_model."
@@ -26,11 +27,13 @@ class Base:
         family: `sd15` or `sdxl`.
         unet: diffusers' `UNet2DConditionModel`.
         vae: `AutoencoderKL` or `AutoencoderTiny`; None where the file has none.
+        prediction: what the U-Net predicts, `epsilon` or `v_prediction` in diffusers' terms.
     """
 
     family: str
     unet: Any
     vae: Any
+    prediction: str = "epsilon"
 
     @property
     def context_dim(self) -> int:
@@ -43,16 +46,17 @@ class Base:
         return 1280 if self.family == "sdxl" else None
 
 
-def load_base(path: Path) -> Base:
+def load_base(config: BaseConfig) -> Base:
     """Open U-Net and VAE on the CPU, in the dtype of the file.
 
     Args:
-        path: a `.safetensors` file in the original layout (as ComfyUI loads it), or a folder in
-            diffusers layout.
+        config: where it is: a `.safetensors` file in the original layout (as ComfyUI loads it), or
+            a folder in diffusers layout; and what it predicts.
 
     Raises:
         EllaError: it is not there, damaged, or neither SD1.5 nor SDXL.
     """
+    path = config.path
     try:
         base = _from_folder(path) if path.is_dir() else _from_file(path)
     except EllaError as error:
@@ -60,7 +64,7 @@ def load_base(path: Path) -> Base:
     for module in (base.unet, base.vae):
         if module is not None:
             module.eval().requires_grad_(False)
-    return base
+    return replace(base, prediction="v_prediction" if config.prediction == "v" else "epsilon")
 
 
 def _from_folder(path: Path) -> Base:

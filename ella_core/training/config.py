@@ -18,13 +18,10 @@ class BaseConfig:
     Attributes:
         path: a single-file SD1.5 or SDXL `.safetensors`, or a folder in diffusers layout.
         prediction: what its U-Net predicts.
-        tokenizer: folder with CLIP's tokenizer, which sheets need to draw the base on its own;
-            a diffusers folder brings it, a single file does not.
     """
 
     path: Path
     prediction: Literal["epsilon", "v"] = "epsilon"
-    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +171,8 @@ class ValidationConfig:
 @dataclass(frozen=True)
 class SheetConfig:
     """Pictures of fixed prompts, base beside connector.
+
+    The base draws its own pictures if it is a diffusers folder; a single file has no tokenizer.
 
     Attributes:
         prompts: one row each; none for no sheets.

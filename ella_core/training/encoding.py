@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import EllaError
-from ..text_encoders import TextEncoder, load_text_encoder
+from ..text_encoders import EncodedPrompt, TextEncoder, load_text_encoder
 from .config import LLMConfig, TextConfig
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class CaptionEncoder:
             self.encoder.model.to(device)
 
     def __call__(self, captions: Sequence[str]) -> list[torch.Tensor]:
-        """Read captions.
+        """Read captions for training.
 
         Returns:
             (L, llm_dim) features each, in 16 bit on the CPU.
@@ -55,12 +55,16 @@ class CaptionEncoder:
         Raises:
             EllaError: what the LLM makes of a caption does not fit into 16 bit.
         """
+        return [_in_16_bit(prompt.features[0]) for prompt in self.encode_prompts(captions)]
+
+    def encode_prompts(self, captions: Sequence[str]) -> list[EncodedPrompt]:
+        """Read texts as captions are read, in the LLM's own dtype and on its device."""
         tokens = self._text.tokens
         prompts = self.encoder.encode(captions, 0 if self._text.flexible else tokens)
         for i, prompt in enumerate(prompts):
             if prompt.tokens > tokens:  # flexible and too long
                 (prompts[i],) = self.encoder.encode([captions[i]], tokens)
-        return [_in_16_bit(prompt.features[0]) for prompt in prompts]
+        return prompts
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -3,14 +3,16 @@
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
 from .batches import held_out, make_batch, to_tensors
 from .config import TrainConfig
-from .encoding import batched
+from .encoding import CaptionEncoder, batched
 from .loss import Conditioning
 from .parts import Parts
+from .sheets import Sheets
 
 
 class Looks:
@@ -21,10 +23,16 @@ class Looks:
     ) -> None:
         self._config, self._parts, self._loss = config, parts, loss
         self._accelerator, self._writer = accelerator, writer
+        self._sheets: Sheets | None = None
+        if config.sheet.prompts and accelerator.is_main_process:
+            parts.base.unet.to(accelerator.device)
+            online = parts.encoders.captions if parts.encoders else None
+            captions = online or CaptionEncoder(config.llm, config.text, accelerator.device)
+            self._sheets = Sheets(config, parts.base, captions)
 
     def due(self, step: int) -> bool:
         """Whether there is anything to look at after `step` steps."""
-        return self._validation_due(step)
+        return self._validation_due(step) or self._sheet_due(step)
 
     def take(self, step: int) -> None:
         """Look at the connector as it is now."""
@@ -33,10 +41,21 @@ class Looks:
             if self._writer:
                 for name, loss in losses.items():
                     self._writer.add_scalar(f"validation/{name}", loss, step)
+        if self._sheets and self._sheet_due(step):
+            sheet = self._sheets.draw(self._parts.connector)
+            folder = self._config.run / "sheets"
+            folder.mkdir(exist_ok=True)
+            sheet.save(folder / f"step-{step:08d}.jpg", quality=95)
+            self._writer.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
 
     def _validation_due(self, step: int) -> bool:
-        due = step % self._config.validation.every == 0 or step == self._config.steps
-        return due and bool(self._parts.held_out)
+        return bool(self._parts.held_out) and self._is_turn(step, self._config.validation.every)
+
+    def _sheet_due(self, step: int) -> bool:
+        return bool(self._sheets) and self._is_turn(step, self._config.sheet.every)
+
+    def _is_turn(self, step: int, every: int) -> bool:
+        return step % every == 0 or step == self._config.steps
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:

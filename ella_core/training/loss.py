@@ -12,7 +12,7 @@ from torch import nn
 from ..connectors import Connector
 from .bases import Base
 from .batches import Tensors
-from .config import BaseConfig, LossConfig
+from .config import LossConfig
 
 
 class Conditioning(nn.Module):
@@ -44,11 +44,11 @@ class Conditioning(nn.Module):
 class NoiseLoss:
     """Error of the frozen U-Net's prediction (section 3.1, equation 1)."""
 
-    def __init__(self, base: Base, prediction: BaseConfig, loss: LossConfig) -> None:
+    def __init__(self, base: Base, loss: LossConfig) -> None:
         from diffusers import DDPMScheduler
 
         self._unet, self._family = base.unet, base.family
-        self._v, self._gamma = prediction.prediction == "v", loss.min_snr
+        self._v, self._gamma = base.prediction == "v_prediction", loss.min_snr
         self._schedule: Any = DDPMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
         )

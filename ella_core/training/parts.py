@@ -64,7 +64,7 @@ def assemble(config: TrainConfig, device: torch.device) -> Parts:
     """
     if not config.data.sources:
         raise EllaError("There is no data to train on. Set data.sources.")
-    base = load_base(config.base.path)
+    base = load_base(config.base)
     sources = open_sources(config.data.sources, config.data)
     held_out = open_sources(config.validation.sources, config.data)
     contract = sources[0].contract

@@ -82,7 +82,7 @@ class _Encoders:
     """LLM and VAE, and the contract that they stand for."""
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
-        vae = load_base(config.base.path).vae
+        vae = load_base(config.base).vae
         if vae is None:
             raise EllaError(f"{config.base.path} holds no VAE, which encodes the pictures.")
         # In float32, because SDXL's VAE overflows in fp16.

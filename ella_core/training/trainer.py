@@ -80,7 +80,7 @@ class Trainer:
         self._optimiser = self.accelerator.prepare(optimiser)
         self._loss: Any = AlignLoss()
         if config.loss.objective == "noise":
-            self._loss = NoiseLoss(parts.base, config.base, config.loss)
+            self._loss = NoiseLoss(parts.base, config.loss)
         self._ema: Any = None
         if options.ema is not None:
             from diffusers.training_utils import EMAModel

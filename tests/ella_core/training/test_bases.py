@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 import tiny_models
 from ella_core.errors import EllaError
 from ella_core.training.bases import load_base
+from ella_core.training.config import BaseConfig
 
 SMALL = {
     "sd15": {},
@@ -51,7 +52,7 @@ def test_unet_equals_comfyuis(name, tmp_path):
     theirs.load_state_dict(
         {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
     )
-    base = load_base(path)
+    base = load_base(BaseConfig(path))
 
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(2, 4, 16, 16, generator=generator)
@@ -83,7 +84,7 @@ def test_taesd_equals_comfyuis(tmp_path):
         {k.removeprefix(prefix): t for k, t in load_file(path).items() if prefix in k}
     )
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    ours = load_base(path).vae
+    ours = load_base(BaseConfig(path)).vae
     latents = ours.encode(2 * picture - 1).latents * ours.config.scaling_factor
     theirs = vae.encode(picture.movedim(1, -1)) * 0.18215
     torch.testing.assert_close(latents, theirs.float(), rtol=0, atol=1e-5)
@@ -107,4 +108,4 @@ def test_what_is_no_base_is_refused(tmp_path):
         (tmp_path, "model_index.json"),
     ):
         with pytest.raises(EllaError, match=reason):
-            load_base(path)
+            load_base(BaseConfig(path))
