@@ -1,9 +1,8 @@
 """What ELLA costs in sampling: the same run without it, with it, and with it done naively.
 
-python benchmarks/sampling.py [--sizes 256 384] [--steps 20] [--rounds 5] [--plot FILE.png]
+python benchmarks/sampling.py [--sizes 256 384] [--steps 20] [--rounds 20] [--plot FILE.png]
 
-In one process, runs of four kinds take turns, and the median of each kind is compared (on a CPU,
-of the processor's time):
+In one process, runs of four kinds take turns:
 
     static     a fixed conditioning of 64 tokens, no ELLA
     first      ELLA, with prompts that it has not seen
@@ -12,18 +11,27 @@ of the processor's time):
 
 `first` and `naive` include making the conditionings, which asks the connector once.
 
+Every round runs each kind once and divides its time by that of the round's `static`, so that a
+machine that slows down slows both. The table gives the geometric mean of these ratios with its
+95 % confidence interval (Student's t over the rounds' logarithms). Rounds are added until the
+interval of `new seed` is at most 1 % wide, or there are `--rounds`. On a CPU the time is the
+process's own (user and system together, and each by itself), on a GPU that of the clock.
+
 The U-Net has Stable Diffusion 1.5's architecture and the connector the released one's, both with
 random weights: the time does not depend on the weights. The LLM is no part of this.
 """
 
 import argparse
+import math
+import os
+import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from bootstrap import reexec_in_environment
@@ -34,7 +42,9 @@ SD15 = {
     "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
     "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
 }
-KINDS = ("static", "first", "new seed", "naive")  # in this order: new seed follows first
+KINDS = ("static", "first", "new seed", "naive")
+BLOCKS = (("static",), ("first", "new seed"), ("naive",))  # new seed uses what first has computed
+RESOLUTION = 0.01  # width of the interval that is measured until
 LENGTHS = (60, 1)  # LLM tokens of a prompt of three sentences and of an empty negative
 
 
@@ -49,6 +59,7 @@ class Runs:
         tiny_models.import_host(cpu=not torch.cuda.is_available())
         import comfy.sd
 
+        from ella_core.comfy.editor.report import Report
         from ella_core.comfy.sampling.conditioning import make_pair, patch_model
         from ella_core.comfy.sampling.connector import load_ella
         from ella_core.config import ResamplerConfig
@@ -64,14 +75,17 @@ class Runs:
         self._ella = load_ella(folder / "tsc.safetensors")
         self._make_pair, self._patched = make_pair, patch_model(self._model)
         self._naive = naive(self._model, self._ella)
+        self._report = Report(None, [])
         self._pair: Any = None
         self._seed = 0
 
-    def time(self, kind: str, size: int) -> float:
-        """Seconds that one run takes: of the clock on a GPU, else of the processor.
+    def round(self, size: int, shuffled: random.Random) -> dict[str, "Times"]:
+        """Run each kind once, in any order that keeps `BLOCKS` together."""
+        blocks = shuffled.sample(BLOCKS, len(BLOCKS))
+        return {kind: self.time(kind, size) for block in blocks for kind in block}
 
-        The processor's own time is the same whatever else the machine does meanwhile.
-        """
+    def time(self, kind: str, size: int) -> "Times":
+        """Measure one run."""
         import comfy.sample
         import torch
         from comfy.model_management import get_torch_device
@@ -83,15 +97,75 @@ class Runs:
         with torch.inference_mode():
             embeds = tuple(map(_random_embeds, LENGTHS))
             _synchronise(get_torch_device())
-            clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-            start = clock()
+            start = Times.now()
             if kind in ("first", "naive") or self._pair is None:
-                self._pair = self._make_pair(self._ella, embeds, (None, None))
+                self._pair = self._make_pair(self._ella, embeds, (None, None), self._report)
             positive, negative = self._pair if kind != "static" else _frozen(self._pair)
             settings = (self._steps, 7.0, "euler", "karras", positive, negative, latent)
             comfy.sample.sample(model, noise, *settings, seed=self._seed, disable_pbar=True)
             _synchronise(get_torch_device())
-        return clock() - start
+        return Times.now() - start
+
+
+class Times(NamedTuple):
+    """Seconds: all of it (see above), and the process's in user and in system mode."""
+
+    all: float
+    user: float
+    system: float
+
+    @classmethod
+    def now(cls) -> "Times":
+        import torch
+
+        user, system = os.times()[:2]
+        on_gpu = torch.cuda.is_available()
+        return cls(time.perf_counter() if on_gpu else time.process_time(), user, system)
+
+    def __sub__(self, other: "Times") -> "Times":
+        return Times(*(a - b for a, b in zip(self, other, strict=True)))
+
+
+class Ratio(NamedTuple):
+    """Geometric mean of paired ratios and its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, times: Sequence[float], static: Sequence[float]) -> "Ratio":
+        from scipy import stats
+
+        logs = [math.log(a / b) for a, b in zip(times, static, strict=True)]
+        mean, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
+        half = error * float(stats.t.ppf(0.975, len(logs) - 1))
+        return cls(*map(math.exp, (mean, mean - half, mean + half)))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+class Table:
+    """The rounds of one image size, compared."""
+
+    def __init__(self, rounds: list[dict[str, Times]]) -> None:
+        self._rounds = rounds
+
+    def ratio(self, kind: str, of: str = "all") -> Ratio:
+        times, static = (
+            [getattr(one[name], of) for one in self._rounds] for name in (kind, "static")
+        )
+        return Ratio.of(times, static)
+
+    def mean(self, kind: str, of: str = "all") -> float:
+        return statistics.fmean(getattr(one[kind], of) for one in self._rounds)
+
+    def rows(self, size: int) -> Iterator[str]:
+        for kind in KINDS[1:]:
+            extra = (self.mean(kind, of) - self.mean("static", of) for of in ("user", "system"))
+            user, system = (f"{100 * each / self.mean('static'):+.1f}" for each in extra)
+            yield f"| {size} | {kind} | {self.ratio(kind)} | {user} | {system} |"
 
 
 def _random_embeds(length: int) -> Any:
@@ -106,7 +180,7 @@ def _random_embeds(length: int) -> Any:
 
 def _frozen(pair: Any) -> list[Any]:
     """The same tokens as conditionings that are none of ELLA's."""
-    from ella_core.comfy.sampling.prompt import plain
+    from ella_core.comfy.sampling.context import plain
 
     return [[[plain(tokens), {}]] for ((tokens, _),) in pair]
 
@@ -171,7 +245,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 384])
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=20, help="at most so many; 3 at least")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     reexec_in_environment()
@@ -179,25 +253,26 @@ def main() -> None:
 
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     where += f", {arguments.steps} steps"
-    print(f"{where}, median of {arguments.rounds}\n")
-    print("| size | first / static | new seed / static | naive / static | extra: first / naive |")
+    print(f"{where}\n")
+    print("| size | kind | time / static (95 %) | user, % of static | system, % of static |")
     print("|---|---|---|---|---|")
     shares = {}
     with tempfile.TemporaryDirectory() as folder:
-        runs = Runs(Path(folder), arguments.steps)
+        runs, shuffled = Runs(Path(folder), arguments.steps), random.Random(0)
         for size in arguments.sizes:
-            for kind in KINDS:  # once unmeasured
-                runs.time(kind, size)
-            times: dict[str, list[float]] = {kind: [] for kind in KINDS}
-            for _ in range(arguments.rounds):
-                for kind in KINDS:
-                    times[kind].append(runs.time(kind, size))
-            median = {kind: statistics.median(seconds) for kind, seconds in times.items()}
-            first, again, slow = (median[kind] / median["static"] for kind in KINDS[1:])
-            # A share of next to nothing would be noise.
-            extra = f"{(first - 1) / (slow - 1):.2f}" if slow > 1.005 else "-"
-            print(f"| {size} | {first:.3f} | {again:.3f} | {slow:.3f} | {extra} |", flush=True)
-            shares[size] = {k: 100 * (1 - median["static"] / median[k]) for k in KINDS[1:]}
+            runs.round(size, shuffled)  # once unmeasured
+            rounds: list[dict[str, Times]] = []
+            while len(rounds) < arguments.rounds:
+                rounds.append(runs.round(size, shuffled))
+                if len(rounds) >= 3:
+                    seed = Table(rounds).ratio("new seed")
+                    if seed.high - seed.low <= RESOLUTION:
+                        break
+            table = Table(rounds)
+            print(*table.rows(size), sep="\n", flush=True)
+            share = 100 * table.mean("static", "system") / table.mean("static")
+            print(f"\n{len(rounds)} rounds; {share:.0f} % of static is the system's\n", flush=True)
+            shares[size] = {k: 100 * (1 - 1 / table.ratio(k).mean) for k in KINDS[1:]}
     if arguments.plot:
         plot(shares, where, arguments.plot)
 

@@ -5,15 +5,15 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..ella_core.comfy.editor.report import Report
 from ..ella_core.comfy.llm.model import LLMEmbeds
 from ..ella_core.comfy.sampling.conditioning import (
     Conditioning,
-    check_model,
     make_conditioning,
     make_pair,
     patch_model,
 )
-from ..ella_core.comfy.sampling.connector import ELLA
+from ..ella_core.comfy.sampling.connector import ELLA, check_model
 from .types import CATEGORY, EllaType, EmbedsType
 
 _MODEL_OUTPUT = "The model to sample with. ELLA conditionings need it; other conditionings "
@@ -81,7 +81,8 @@ class ELLATimestepConditioning(io.ComfyNode):
     ) -> io.NodeOutput:
         negative = negative or positive.with_strength(0)
         clip = (clip_positive, clip_negative)
-        pair = make_pair(ella, (positive, negative), clip, cls.hidden.unique_id)
+        report = Report(cls.hidden.unique_id, [("positive", positive), ("negative", negative)])
+        pair = make_pair(ella, (positive, negative), clip, report)
         check_model(model.model, ella)
         return io.NodeOutput(patch_model(model), *pair)
 
@@ -130,7 +131,8 @@ class ELLAConditioning(io.ComfyNode):
         clip: Conditioning | None = None,
     ) -> io.NodeOutput:
         mixed = embeds.with_strength(strength)
-        return io.NodeOutput(make_conditioning(ella, mixed, clip, cls.hidden.unique_id))
+        report = Report(cls.hidden.unique_id, [("", mixed)])
+        return io.NodeOutput(make_conditioning(ella, mixed, clip, report))
 
 
 class ELLAPatchModel(io.ComfyNode):
@@ -159,7 +161,7 @@ class ELLABlendEmbeds(io.ComfyNode):
             display_name="ELLA Blend Embeds",
             category=CATEGORY,
             description="Averages two prompts. It averages the connector's outputs at every "
-            "timestep, which ConditioningAverage can't do.",
+            "timestep.",
             inputs=[
                 EmbedsType.Input("embeds_a", tooltip="From LLM Text Encode."),
                 EmbedsType.Input(

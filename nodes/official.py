@@ -16,8 +16,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..ella_core.comfy.files import folders
 from ..ella_core.comfy.llm.model import LLM
 from ..ella_core.comfy.official import OfficialEmbeds, TextEncoderSettings
-from ..ella_core.comfy.sampling.conditioning import Conditioning, check_model, patch_model
-from ..ella_core.comfy.sampling.connector import ELLA, load_ella
+from ..ella_core.comfy.sampling.conditioning import Conditioning, patch_model
+from ..ella_core.comfy.sampling.connector import ELLA, check_model, load_ella
 from ..ella_core.errors import EllaError
 from .types import EllaType
 

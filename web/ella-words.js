@@ -53,7 +53,7 @@ export function reportWords(report) {
       )
     case "frozen":
       return t(
-        "To average prompts use ELLA Blend Embeds: ConditioningAverage, or another node that changes a conditioning's tokens, has frozen those of ELLA at one timestep.",
+        "An ELLA conditioning stays at one timestep for this whole run: a node between it and the sampler has replaced its tokens by others. Leave that node out.",
       )
     default:
       return report.text

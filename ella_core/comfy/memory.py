@@ -1,4 +1,4 @@
-"""Giving ComfyUI's memory management what it needs to move our models."""
+"""Patchers through which ComfyUI's memory management moves our models."""
 
 from typing import Any
 

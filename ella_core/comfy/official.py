@@ -13,9 +13,12 @@ from comfy.patcher_extension import get_wrappers_with_key
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
 from ..errors import EllaError
+from .editor.report import Report
 from .llm.model import LLM, LLMEmbeds
-from .sampling.conditioning import KEY, WRAPPERS, Conditioning, make_conditioning
+from .sampling.conditioning import Conditioning, make_conditioning
 from .sampling.connector import ELLA
+from .sampling.prompt import KEY
+from .sampling.wrappers import WRAPPERS
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class OfficialEmbeds:
                 "These ELLA_EMBEDS hold CLIP's tokens alone. Join them with those of T5 Text "
                 "Encode #ELLA, or better move over to ELLA Timestep Conditioning."
             )
-        made = make_conditioning(ella, self.embeds, self.clip)
+        made = make_conditioning(ella, self.embeds, self.clip, Report(None, []))
         return [[tokens, {**options, "hooks": _hooked(options)}] for tokens, options in made]
 
 

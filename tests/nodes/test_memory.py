@@ -100,7 +100,7 @@ def test_nothing_is_left_after_free(start):
         assert server.run(built.nodes).error is None
         server.post("/free", {"unload_models": True, "free_memory": True})
         kinds = {"ELLA", "LLM", "LLMEmbeds", "TextEncoder", "Holder", "TimestepPrompt"}
-        kinds |= {"TimestepTokens", "Resampler", "WholeModelPatcher", "SharedPatcher"}
+        kinds |= {"TimestepContext", "Resampler", "WholeModelPatcher", "SharedPatcher"}
         wait_until(lambda: kinds.isdisjoint(server.get("/ella_test/state")["ours"]))
 
 

@@ -12,7 +12,7 @@ def test_sampling_is_prepared_with_options_of_a_newer_comfyui():
     import_host()
     from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
-    from ella_core.comfy.sampling.conditioning import WRAPPERS
+    from ella_core.comfy.sampling.wrappers import WRAPPERS
 
     def prepare_sampling(*args, **options):
         return args, options

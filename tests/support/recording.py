@@ -13,13 +13,15 @@ import os
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _VARIABLE = "ELLA_RECORD_CONTEXTS"
 
 
-def note(records: list[dict[str, torch.Tensor]]) -> None:
+def note(records: "list[dict[str, torch.Tensor]]") -> None:
     """Append the hashes of the contexts in `records` under the running test's name."""
     if _VARIABLE in os.environ:
         test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
@@ -28,7 +30,7 @@ def note(records: list[dict[str, torch.Tensor]]) -> None:
             file.write(json.dumps([test, hashes]) + "\n")
 
 
-def _hash(context: torch.Tensor) -> str:
+def _hash(context: "torch.Tensor") -> str:
     data = context.contiguous().numpy().tobytes()
     return f"{list(context.shape)} {hashlib.sha256(data).hexdigest()}"
 

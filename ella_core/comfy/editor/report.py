@@ -73,11 +73,20 @@ class Report:
             return
         self._warned_in = sampler
         text = (
-            "To average prompts use ELLA Blend Embeds: ConditioningAverage, or another node that "
-            "changes a conditioning's tokens, has frozen those of ELLA at one timestep."
+            "An ELLA conditioning stays at one timestep for this whole run: a node between it and "
+            "the sampler has replaced its tokens by others. Leave that node out."
         )
         logger.warning("%s", text)
         send_report("frozen", text)
+
+    def warn_of_length(self, connector: str, tokens: int, trained: int) -> None:
+        """Say on the running node that a prompt is longer than those of the training."""
+        text = (
+            f"{tokens:,} tokens: the connector {connector} was trained on {trained:,} and "
+            f"has not seen longer prompts"
+        )
+        logger.warning("%s", text)
+        send_report("long", text, connector=connector, tokens=tokens, trained=trained)
 
     def _enter_run(self) -> None:
         context = get_executing_context()

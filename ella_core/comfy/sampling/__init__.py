@@ -1,1 +1,1 @@
-"""The connector and its conditionings: made while the graph runs, filled while a sampler runs."""
+"""The connector and its conditionings, at graph time and at sampling time."""

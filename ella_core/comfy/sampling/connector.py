@@ -1,24 +1,25 @@
 """What travels on the ELLA wire: a connector that ComfyUI can load and evict."""
 
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import comfy.ops
 import torch
 from comfy import model_management
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 
 from ...errors import EllaError
 from ...store import ContextStore
-from ..editor.events import send_report
 from ..llm.model import LLMEmbeds
 from ..memory import SharedPatcher
 
 if TYPE_CHECKING:
     from ...connectors import Connector
 
-logger = logging.getLogger("ella")
+#: Contexts that a run may hold on a GPU: 340 of the released connector's, which are 17 prompts at
+#: 20 timesteps. Further ones are moved there at each call.
+KEPT_BYTES = 64 * 2**20
 
 
 class ELLA:
@@ -51,10 +52,14 @@ def load_ella(path: Path) -> ELLA:
     from ...checkpoint import load_connector  # not at ComfyUI's start
 
     device = model_management.get_torch_device()
-    dtype = torch.float32 if model_management.is_device_cpu(device) else None
-    connector = load_connector(path, comfy.ops.manual_cast, dtype)
+    on_cpu = model_management.is_device_cpu(device)
+    connector = load_connector(path, comfy.ops.manual_cast, torch.float32 if on_cpu else None)
     patcher = SharedPatcher(
-        connector, load_device=device, offload_device=model_management.unet_offload_device()
+        connector,
+        load_device=device,
+        offload_device=model_management.unet_offload_device(),
+        # ComfyUI keeps this much memory free for it.
+        size=model_management.module_size(connector) + (0 if on_cpu else KEPT_BYTES),
     )
     return ELLA(path.name, patcher)
 
@@ -94,13 +99,24 @@ def _check_identity(ella: ELLA, embeds: LLMEmbeds) -> None:
         )
 
 
-def warn_of_length(ella: ELLA, embeds: LLMEmbeds) -> None:
-    """Say that a prompt is longer than those that the connector was trained on."""
-    trained = ella.connector.metadata.trained_tokens
-    if embeds.tokens > trained:
-        text = (
-            f"{embeds.tokens:,} tokens: the connector {ella.name} was trained on {trained:,} and "
-            f"has not seen longer prompts"
+def check_model(model: Any, ella: ELLA) -> None:
+    """Refuse a BaseModel (what a MODEL patches) that the connector was not trained for.
+
+    Raises:
+        EllaError: not a U-Net with cross-attention, or one of another width.
+    """
+    expected = ella.connector.context_dim
+    wanted = "a Stable Diffusion 1.5 model" if expected == 768 else f"a U-Net of width {expected}"
+    unet = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)  # torch.compile's
+    if not isinstance(unet, UNetModel):
+        raise EllaError(
+            f"The MODEL is a {type(model).__name__}, which is no U-Net with cross-attention: "
+            f"ELLA can't condition it. Load {wanted} in Load Checkpoint."
         )
-        logger.warning("%s", text)
-        send_report("long", text, connector=ella.name, tokens=embeds.tokens, trained=trained)
+    found = model.model_config.unet_config.get("context_dim")
+    if found != expected:
+        raise EllaError(
+            f"The MODEL ({type(model).__name__}) reads text {found} wide, but the connector "
+            f"{ella.name} makes tokens {expected} wide. Load {wanted} in Load Checkpoint, or a "
+            f"connector of width {found} in Load ELLA."
+        )

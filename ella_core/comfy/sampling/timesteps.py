@@ -1,4 +1,4 @@
-"""From the sigmas that samplers speak of to the timesteps that connectors know."""
+"""From sigmas, which samplers use, to timesteps, which connectors use."""
 
 from functools import cache
 from typing import Any
@@ -8,14 +8,16 @@ from comfy.model_sampling import ModelSamplingDiscrete
 
 
 def sigma_to_timestep(model_sampling: Any, sigma: torch.Tensor) -> list[int]:
-    """The DDPM timestep of each sigma under the model's own noise schedule.
+    """Return the DDPM timestep of each sigma under the model's own noise schedule.
 
-    A discrete schedule (also a patched one: v-prediction, zero terminal SNR, LCM) is asked for
-    the very timestep that the U-Net is going to get. A continuous one (EDM) gives the U-Net
-    something else, so the sigma is looked up in Stable Diffusion's own table.
+    A discrete schedule (also a patched one: v-prediction, zero terminal SNR, LCM) returns the
+    timestep that the U-Net is going to get. A continuous one (EDM) gives the U-Net something else,
+    so the sigma is looked up in Stable Diffusion's own table.
+
+    On a GPU this waits for all queued work.
 
     Args:
-        model_sampling: of the model, as patched at this moment.
+        model_sampling: the model's, as patched at the moment.
         sigma: (S,) noise levels.
 
     Returns:

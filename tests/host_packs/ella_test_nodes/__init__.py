@@ -14,6 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
 
 from . import state  # noqa: F401
+from .edits import NODE_CLASS_MAPPINGS as EDITS
 from .prompts import NODE_CLASS_MAPPINGS as PROMPTS
 from .sampling import NODE_CLASS_MAPPINGS as SAMPLING
 
@@ -272,5 +273,6 @@ NODE_CLASS_MAPPINGS = {
     "TestForeignConnector": ForeignConnector,
     "TestModelWithoutWeights": ModelWithoutWeights,
     **PROMPTS,
+    **EDITS,
     **SAMPLING,
 }

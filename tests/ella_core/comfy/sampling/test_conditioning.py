@@ -75,36 +75,62 @@ def test_samples_at_different_sigmas_each_get_their_own_tokens(host):
             assert relative_error(row, host.reference("A red cat.").at(step)) < TOLERANCE
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_averaged_conditionings_are_warned_about(host, first):
+def test_a_context_that_was_replaced_is_warned_about(host):
     graph = EllaGraph("A red cat.", "blurry")
-    sides = [graph.conditioning[1], graph.plain(3)]
-    to, source = sides if first else reversed(sides)
-    average = graph.add(
-        "ConditioningAverage",
-        conditioning_to=to,
-        conditioning_from=source,
-        conditioning_to_strength=0.5,
-    )
-    sampler = graph.sample(positive=average, seed=int(first))
+    sides = {"conditioning_1": graph.conditioning[1], "conditioning_2": graph.conditioning[2]}
+    options = {"how": "numpy", "repeat": 1, "keep_options": True}
+    sampler = graph.sample(positive=graph.add("TestEditConditioning", **sides, **options))
     graph.save(sampler)
     result = host.run(graph)
     assert result.error is None
     note = result.texts[sampler.id]
-    assert note.startswith("To average prompts use ELLA Blend Embeds: ConditioningAverage, or ")
+    assert note.startswith("An ELLA conditioning stays at one timestep for this whole run: a node ")
     assert note in host.server.log_tail()
 
 
-def test_an_unpatched_model_is_said_to_be_unpatched(host):
+def lost_options(graph):
+    """ELLA's conditioning with its tensor alone, in three ways."""
+    ella, plain = graph.conditioning[1], graph.plain(3)
+    yield graph.add("ConditioningConcat", conditioning_to=plain, conditioning_from=ella)
+    inputs = {"conditioning_to": plain, "conditioning_from": ella}
+    yield graph.add("ConditioningAverage", conditioning_to_strength=0.5, **inputs)
+    sides = {"conditioning_1": ella, "conditioning_2": graph.conditioning[2]}
+    options = {"how": "padded", "repeat": 1, "keep_options": False}
+    yield graph.add("TestEditConditioning", **sides, **options)
+
+
+@pytest.mark.parametrize("kept", ["all", "beside plain tokens", "average", "tensor"])
+def test_an_unpatched_model_is_said_to_be_unpatched(host, kept):
     graph = EllaGraph()
-    graph.save(graph.sample(model=graph.checkpoint, record=False))
+    pairs = [(graph.conditioning[1], graph.conditioning[2])]
+    pairs += [(lost, graph.plain(1)) for lost in lost_options(graph)]
+    index = ["all", "beside plain tokens", "average", "tensor"].index(kept)
+    positive, negative = pairs[index]
+    sides = {"positive": positive, "negative": negative}
+    graph.save(graph.sample(model=graph.checkpoint, record=False, **sides))
     result = host.run(graph)
     assert result.error is not None
-    assert "a MODEL that was not prepared for it" in result.error["exception_message"]
-    assert (
-        "Connect the MODEL output of ELLA Timestep Conditioning"
-        in (result.error["exception_message"])
-    )
+    message = result.error["exception_message"]
+    assert "a MODEL that was not prepared for it" in message
+    assert "Connect the MODEL output of ELLA Timestep Conditioning" in message
+
+
+def test_a_model_that_a_sampler_built_anew(host):
+    graph = EllaGraph()
+    rebuilt = graph.add("TestRebuildModel", model=graph.conditioning)
+    graph.save(graph.sample(model=rebuilt, record=False))
+    result = host.run(graph)
+    assert result.error is not None
+    message = result.error["exception_message"]
+    assert "this sampler node builds a model of its own" in message
+    assert "use another sampler node" in message
+
+
+def test_a_pooled_output_is_there_as_in_clips_conditionings(host):
+    graph = EllaGraph("A red cat.", "blurry")
+    scaled = graph.add("TestPooledOutput", conditioning=graph.conditioning[1])
+    graph.save(graph.sample(positive=scaled))
+    check(host, graph, ["A red cat.", "blurry"])
 
 
 def test_the_model_is_left_as_it_was(host):

@@ -39,11 +39,16 @@ def embeds(length):
     return LLMEmbeds(part, part, "llm")
 
 
-def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make):
+def condition(ella, prompt):
+    from ella_core.comfy.editor.report import Report
     from ella_core.comfy.sampling.conditioning import make_conditioning
 
+    return make_conditioning(ella, prompt, None, Report(None, []))
+
+
+def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make):
     ella, prompt = make(TSC), embeds(3)
-    ((context, _),) = make_conditioning(ella, prompt)
+    ((context, _),) = condition(ella, prompt)
     ((part, _),) = prompt.parts
     before = ella.store.context(part, [499]).clone()
     context.mul_(0)
@@ -51,13 +56,12 @@ def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make)
 
 
 def test_a_conditioning_goes_without_the_garbage_collector(make):
-    from ella_core.comfy.sampling.conditioning import make_conditioning
-    from ella_core.comfy.sampling.prompt import prompts_in
+    from ella_core.comfy.sampling.context import prompts_of
 
     gc.disable()
     try:
-        made = make_conditioning(make(TSC), embeds(3))
-        (prompt,) = prompts_in(made[0][0])
+        made = condition(make(TSC), embeds(3))
+        (prompt,) = prompts_of(made[0][0])
         left = [weakref.ref(prompt), weakref.ref(prompt.ella.connector)]
         del prompt, made
         assert [reference() for reference in left] == [None, None]
@@ -67,15 +71,11 @@ def test_a_conditioning_goes_without_the_garbage_collector(make):
 
 def test_the_connector_of_another_pack(make):
     """The official pack's wire is called ELLA too."""
-    from ella_core.comfy.sampling.conditioning import make_conditioning
-
     with pytest.raises(EllaError, match="got a dict, which another node pack made"):
-        make_conditioning({}, embeds(3))
+        condition({}, embeds(3))
 
 
 def test_a_conditioning_that_is_to_be_saved_says_why_it_cannot_be(make):
     ella = make(TSC)
-    from ella_core.comfy.sampling.conditioning import make_conditioning
-
     with pytest.raises(EllaError, match=r"can't be saved .*Save the prompt's text"):
-        pickle.dumps(make_conditioning(ella, embeds(3)))
+        pickle.dumps(condition(ella, embeds(3)))

@@ -1,0 +1,140 @@
+"""Contexts at the timesteps of a model call, computed and moved as rarely as possible."""
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
+
+from .connector import ELLA, KEPT_BYTES
+from .context import Origin, Place, TimestepContext, prompts_of, replay
+from .prompt import Observer, TimestepPrompt
+from .timesteps import sigma_to_timestep
+
+
+class Run:
+    """Contexts of one sampling run, on the device that it samples on.
+
+    The stores keep their contexts in system memory. To fetch one from there, a GPU's whole queue
+    has to be waited for. So a run fetches its schedule at once, and holds on to it.
+
+    Attributes:
+        schedule: the timesteps that the sampler is going to stop at; None before the first call.
+    """
+
+    def __init__(self) -> None:
+        self.schedule: list[int] | None = None
+        self._places: dict[torch.device, Place] = {}
+        self._kept: dict[tuple[TimestepPrompt, int], torch.Tensor] = {}
+        self._bytes = 0
+
+    def value(self, origin: Origin, timestep: int, device: torch.device) -> torch.Tensor:
+        """Return the context (B, N, C) of `origin` at a timestep that its prompts' store has."""
+        place = self._places.setdefault(device, Place(device))
+        return replay(origin, lambda prompt: self._context(prompt, timestep, device), place)
+
+    def _context(self, prompt: TimestepPrompt, timestep: int, device: torch.device) -> torch.Tensor:
+        kept = self._kept.get((prompt, timestep))
+        if kept is None or kept.device != device:
+            kept = prompt.context([timestep]).to(device)
+        return kept
+
+    def fetch(self, prompts: Iterable[TimestepPrompt], device: torch.device) -> None:
+        """Move the contexts of the whole schedule to `device`, as far as they fit the bound."""
+        timesteps = list(dict.fromkeys(self.schedule or []))
+        for prompt in prompts:
+            if prompt.static.device == device or not timesteps:  # nothing to move
+                continue
+            size = prompt.static.nbytes * len(timesteps)
+            if (prompt, timesteps[0]) in self._kept or self._bytes + size > KEPT_BYTES:
+                continue
+            self._bytes += size
+            contexts = torch.cat([prompt.context([timestep]) for timestep in timesteps])
+            for timestep, context in zip(timesteps, contexts.to(device), strict=True):
+                self._kept[prompt, timestep] = context[None]
+
+
+#: The run that is going on.
+current_run: ContextVar[Run | None] = ContextVar("current_run", default=None)
+
+
+class ModelCall:
+    """One call of the U-Net: its timesteps, and the contexts at them."""
+
+    def __init__(
+        self, model: Any, sigma: torch.Tensor, device: torch.device, model_options: dict[str, Any]
+    ) -> None:
+        """Look at nothing yet: to read a sigma, a GPU's whole queue has to be waited for.
+
+        Args:
+            model: the BaseModel that is called.
+            sigma: (S,) one per sample.
+            device: where the model computes.
+            model_options: the run's, which hold its schedule.
+        """
+        self._model = model
+        self._sigma = sigma
+        self._device = device
+        self._sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+        self._run = current_run.get() or Run()  # a guider may call the model outside a run
+
+    @cached_property
+    def timesteps(self) -> list[int]:
+        """The timestep of each sample. Read with the schedule, where that is not known yet."""
+        count, sigma = len(self._sigma), self._sigma
+        unknown = self._run.schedule is None
+        if unknown and self._sigmas is not None:
+            sigma = torch.cat([sigma, self._sigmas[:-1].to(sigma)])  # it ends at the last one
+        timesteps = sigma_to_timestep(self._model.model_sampling, sigma)
+        if unknown:
+            self._run.schedule = timesteps[count:]
+        return timesteps[:count]
+
+    def prepare(self, prompts: Iterable[TimestepPrompt]) -> None:
+        """Have the stores compute what is missing: at the first call of a run, its schedule."""
+        missing: dict[ELLA, list[TimestepPrompt]] = {}
+        prompts = list(dict.fromkeys(prompts))
+        for prompt in prompts:
+            if not prompt.ella.store.has(prompt.parts, self.timesteps):
+                missing.setdefault(prompt.ella, []).append(prompt)
+        schedule = self._run.schedule or []
+        for ella, together in missing.items():
+            parts = [part for prompt in together for part in prompt.parts]
+            observers = {prompt.observer for prompt in together}
+            # A sigma between two steps is computed too fast for a progress bar.
+            watching = [] if ella.store.has(parts, schedule) else observers
+            passes = ella.store.prepare(
+                parts, [*schedule, *self.timesteps], self._device, partial(_progress, watching)
+            )
+            for observer in observers:
+                observer.add(passes)
+        self._run.fetch(prompts, self._device)
+
+    def value(self, origin: Origin, rows: int) -> torch.Tensor:
+        """Return the context of `origin`, each row at the timestep of its sample.
+
+        Args:
+            origin: of a context of B rows, or of one that all samples share.
+            rows: number of rows wanted if the samples are at different timesteps.
+
+        Returns:
+            (B or rows, N, C).
+        """
+        values = {t: self._run.value(origin, t, self._device) for t in set(self.timesteps)}
+        if len(values) == 1:
+            return values[self.timesteps[0]]
+        of_rows = (values[self.timesteps[i % len(self.timesteps)]] for i in range(rows))
+        return torch.stack([value[i % len(value)] for i, value in enumerate(of_rows)])
+
+    def value_in_layer(self, context: TimestepContext) -> torch.Tensor:
+        """Return the value of a context that reached a layer without the wrapper's help."""
+        self.prepare(prompts_of(context))
+        return self.value(context.origin, len(context))
+
+
+def _progress(observers: Iterable[Observer], done: int, of: int) -> None:
+    for observer in observers:
+        observer.progress(done, of)
+    throw_exception_if_processing_interrupted()

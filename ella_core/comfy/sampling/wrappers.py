@@ -1,0 +1,148 @@
+"""Sampling time: the wrappers that give ELLA conditionings the context of each model call.
+
+A wrapper around ComfyUI's `calc_cond_batch` sees every model call with its sigma and all its
+conditionings, before ControlNet reads them and before they are batched.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain
+from typing import Any
+
+import torch
+from comfy.conds import CONDCrossAttn
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+
+from .connector import check_model
+from .context import Place, TimestepContext, current_value, plain, prompts_of, replay
+from .prompt import KEY, TimestepPrompt
+from .run import ModelCall, Run, current_run
+
+Cond = dict[str, Any]
+
+
+def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Give the run a place for its contexts; tell the observers when it is over."""
+    conds = chain(*executor.class_obj.conds.values())
+    observers = dict.fromkeys(prompt.observer for cond in conds for prompt in _prompts(cond))
+    with _set(current_run, Run()):
+        samples = executor(*args, **kwargs)
+    for observer in observers:
+        observer.show()
+    return samples
+
+
+def _prepare_sampling(
+    executor: Callable[..., Any],
+    model: ModelPatcher,
+    noise_shape: Any,
+    conds: dict[str, list[Cond]],
+    **options: Any,
+) -> Any:
+    """Check the conditionings and have ComfyUI load the connectors of all their prompts.
+
+    `options` differ between versions of ComfyUI.
+
+    Raises:
+        EllaError: see `check_model`.
+    """
+    for cond in chain(*conds.values()):  # each is the run's own copy
+        prompts = _prompts(cond)
+        for ella in dict.fromkeys(prompt.ella for prompt in prompts):
+            check_model(model.model, ella)
+        # Conditioning (Concat) keeps the options of its first conditioning alone.
+        models = cond.get("additional_models", [])
+        missing = {prompt.ella.patcher for prompt in prompts} - set(models)
+        if missing:
+            cond["additional_models"] = [*models, *missing]
+        if prompts and isinstance(cond.get("cross_attn"), torch.Tensor):
+            cond["cross_attn"] = _checked(cond["cross_attn"], prompts, model.load_device)
+    return executor(model, noise_shape, conds, **options)
+
+
+def _checked(
+    tensor: torch.Tensor, prompts: list[TimestepPrompt], device: torch.device
+) -> torch.Tensor:
+    """Return a tensor whose edits, if it has any, lead to its values.
+
+    What can't be repeated stays as it is during the whole run, and the user is told. Only a
+    tensor that is all zero needs no note.
+    """
+    static = plain(tensor)
+    place = Place(static.device)
+    origin = tensor.origin if isinstance(tensor, TimestepContext) else prompts[0]
+    replayed = replay(origin, lambda prompt: prompt.static.to(place.device), place)
+    if _is_close(static, replayed):
+        return TimestepContext.of(static, origin)
+    if static.any():
+        for observer in dict.fromkeys(prompt.observer for prompt in prompts):
+            observer.warn_of_change()
+    return static.to(device, torch.float32)  # now, and not at each model call
+
+
+def _is_close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether tensors agree, up to a round trip through fp16."""
+    if a.shape != b.shape:
+        return False
+    return torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
+def _prompts(cond: Cond) -> list[TimestepPrompt]:
+    """Return the prompts of a cond before ComfyUI has made the U-Net's input of it."""
+    model_conds = cond.get("model_conds", {})
+    own = [model_conds[KEY].cond] if KEY in model_conds else []
+    return list(dict.fromkeys([*own, *prompts_of(cond.get("cross_attn"))]))
+
+
+def _calc_cond_batch(
+    executor: Callable[..., Any],
+    model: Any,
+    conds: list[list[Cond] | None],
+    x_in: torch.Tensor,
+    sigma: torch.Tensor,
+    model_options: dict[str, Any],
+) -> Any:
+    """Replace the contexts. ComfyUI calls `sigma`, one per sample, `timestep` here."""
+    call = ModelCall(model, sigma, x_in.device, model_options)
+    prompts = [p for cond in chain(*filter(None, conds)) for p in prompts_of(_context(cond))]
+    if prompts:
+        call.prepare(prompts)
+    conds = [group and [_at(call, cond, len(sigma)) for cond in group] for group in conds]
+    with _set(current_value, call.value_in_layer):
+        return executor(model, conds, x_in, sigma, model_options)
+
+
+def _context(cond: Cond) -> torch.Tensor | None:
+    """Return the tensor that a cond gives to cross-attention."""
+    conds: dict[str, Any] = cond["model_conds"]
+    return conds["c_crossattn"].cond if "c_crossattn" in conds else None
+
+
+def _at(call: ModelCall, cond: Cond, samples: int) -> Cond:
+    """Return `cond` with the context of this call; the original stays as it is."""
+    context, model_conds = _context(cond), cond["model_conds"]
+    if isinstance(context, TimestepContext):
+        value = call.value(context.origin, max(len(context), samples))
+        model_conds = {**model_conds, "c_crossattn": CONDCrossAttn(value.float())}
+    elif KEY not in model_conds:
+        return cond
+    return {**cond, "model_conds": {k: v for k, v in model_conds.items() if k != KEY}}
+
+
+@contextmanager
+def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+#: All that `patch_model` adds to a MODEL.
+WRAPPERS: dict[str, Callable[..., Any]] = {
+    WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
+    WrappersMP.CALC_COND_BATCH: _calc_cond_batch,
+}
