@@ -10,6 +10,7 @@ import { reportWords } from "./ella-words.js"
 
 const EVENT = "ella.report"
 const REPORTING = new Set(["ELLATimestepConditioning", "ELLAConditioning"])
+const NOTES = new Set(["frozen"]) // kinds of reports that nodes of others show
 const WIDTH = 360 // px of a new node, for its title and the lines of a report
 const WIDGET = "ella_report"
 const LINE = 15 // px
@@ -41,8 +42,9 @@ function nodeOf(executionId) {
 
 function listen({ detail: report }) {
   const node = nodeOf(report.node)
-  if (!node) return // another workflow is open
-  if (!isOurs(node.constructor.nodeData)) noted.add(node)
+  const ours = isOurs(node?.constructor.nodeData)
+  if (!node || (!ours && !NOTES.has(report.kind))) return // another workflow is open
+  if (!ours) noted.add(node)
   const show = readers.get(node) ?? ((heard) => write(node, reportWords(heard)))
   show(report)
 }

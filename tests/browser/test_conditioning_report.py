@@ -77,7 +77,10 @@ def test_a_note_on_a_node_of_comfyuis_goes_with_the_next_run(editor):
     editor.load(small_workflow())
     sampler = "app.graph.nodes.find((node) => node.type === 'KSampler')"
     saved = editor.serialize()
-    say(editor, editor.page.evaluate(f"{sampler}.id"), kind="frozen")
+    node_id = editor.page.evaluate(f"{sampler}.id")
+    say(editor, node_id, prompts=PROMPTS, **SAID)  # about a node of another workflow
+    assert report(editor, sampler) is None
+    say(editor, node_id, kind="frozen", text="in English")
     assert "ELLA Blend Embeds" in report(editor, sampler)
     noted = editor.serialize()
     assert [n["widgets_values"] for n in noted["nodes"] if n["type"] == "KSampler"] == [
