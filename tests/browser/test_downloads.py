@@ -225,9 +225,9 @@ def test_without_the_hub_it_shows_what_is_there(page, dialog, choose, hub, model
 
 
 def copied(page, dialog):
-    """What the clipboard holds after the dialog's text was marked with the mouse and copied."""
+    """What the clipboard holds after the dialog's text was selected and copied."""
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    dialog.get_by_role("status").click(click_count=3)
+    dialog.get_by_role("status").evaluate("text => getSelection().selectAllChildren(text)")
     page.keyboard.press("Control+c")
     return page.evaluate("navigator.clipboard.readText()").strip()
 
