@@ -1,22 +1,24 @@
 r"""Prompt weights: `(words:1.3)` in a text, and which tokens they belong to.
 
-- The number is a plain decimal from 0 to 10, spaces around it allowed.
+- The number is a plain decimal from 0 to 10. ComfyUI's CLIP reads all of these as weights too.
 - Weighted parentheses inside each other multiply.
-- Parentheses without such a number, or without a partner, are prose and stay. So `(at 10:30)` is
-  prose, for 30 is out of range; `(ratio 16:9)` is not, and has to be written `\(ratio 16:9\)`.
+- Where prose has a colon and a number, there is no weight: after a digit (`(ratio 16:9)`, `(scale
+  1:5)`, `(at 7:05)`), and before a space and a whole number (`(note: 3)`). `(year 1980, :1.3)`
+  weighs words that end in a digit.
+- Parentheses without a weight, or without a partner, stay in the text.
 - `\(` and `\)` are parentheses that are always prose. Any other backslash is itself.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
-# Each alternative is tried from a character of its own and runs over characters that no other
-# match begins with, so that searching takes time in proportion to the text.
+# Each alternative begins with another character and runs over characters that no match begins
+# with, so that searching takes linear time.
 _MARKUP = re.compile(
     r"""
     \\[()]
     | \(
-    | :\s*(?P<weight> 10(\.0+)? | [0-9](\.[0-9]+)? | \.[0-9]+ )\s*\)
+    | :(?P<weight> 10 | [0-9] | \s*(10\.0+ | [0-9]?\.[0-9]+) )\s*\)
     | \)
     """,
     re.VERBOSE,
@@ -33,7 +35,7 @@ def parse(text: str) -> tuple[str, list[float]]:
         The text that the LLM reads, and a weight for each of its characters.
     """
     marks = list(_MARKUP.finditer(text))
-    opening, closing = _weighted_groups(marks)
+    opening, closing = _weighted_groups(text, marks)
     plain: list[str] = []
     weights: list[float] = []
     nested = [1.0]  # weight of the text here, and of what surrounds each open group
@@ -56,8 +58,10 @@ def parse(text: str) -> tuple[str, list[float]]:
     return "".join(plain), weights
 
 
-def _weighted_groups(marks: Iterable[re.Match[str]]) -> tuple[dict[int, float], set[int]]:
-    """Where weighted groups open, with their weights, and where they close."""
+def _weighted_groups(
+    text: str, marks: Iterable[re.Match[str]]
+) -> tuple[dict[int, float], set[int]]:
+    """Return where weighted groups open, with their weights, and where they close."""
     opening: dict[int, float] = {}
     closing: set[int] = set()
     unclosed: list[int] = []
@@ -66,18 +70,24 @@ def _weighted_groups(marks: Iterable[re.Match[str]]) -> tuple[dict[int, float], 
             unclosed.append(mark.start())
         elif mark.group()[0] in ":)" and unclosed:
             start = unclosed.pop()
-            if mark["weight"]:
+            if mark["weight"] and not _is_after_digit(text, mark.start()):
                 opening[start] = float(mark["weight"])
                 closing.add(mark.start())
     return opening, closing
 
 
-def token_weights(text: str, weights: Sequence[float], starts: Iterable[int]) -> list[float]:
-    """The weight of each token: that of its first character that is no space.
+def _is_after_digit(text: str, end: int) -> bool:
+    while end and text[end - 1].isspace():
+        end -= 1
+    return end > 0 and text[end - 1].isdecimal()
 
-    Spaces belong to the word behind them, as tokenizers have it. So a token of nothing but spaces
-    has the weight of what follows. (Versions of transformers differ in whether T5's lone space
-    mark lies on the space or on the word.)
+
+def token_weights(text: str, weights: Sequence[float], starts: Iterable[int]) -> list[float]:
+    """Return the weight of each token: that of its first character that is no space.
+
+    Tokenizers join spaces to the word behind them, so a token of spaces alone has the weight of
+    the text after it. (Versions of transformers differ in whether T5's lone space mark lies on
+    the space or on the word.)
 
     Args:
         text: what the LLM reads.

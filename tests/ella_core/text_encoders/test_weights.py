@@ -1,5 +1,7 @@
 """The markup of prompt weights, on its own."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +28,9 @@ def escape(text):
         ("(a (red) cat:2)", "a (red) cat", {"a (red) cat": 2}),
         ("(x:y:2)", "x:y", {"x:y": 2}),
         (r"(a \(b\):2)", "a (b)", {"a (b)": 2}),
+        ("(4k photo:2)", "4k photo", {"4k photo": 2}),
+        ("(1980, :1.3)", "1980, ", {"1980, ": 1.3}),
+        ("(1girl:1.2)", "1girl", {"1girl": 1.2}),
         ("(red:1)", "red", {}),
         ("(:2)red", "red", {}),
     ],
@@ -45,6 +50,16 @@ def test_weighted(text, plain, weights):
     [
         "a (red) cat",
         "(at 10:30)",
+        "(at 7:05)",
+        "(scale 1:5)",
+        "(ratio 16:9)",
+        "(ratio 16 : 9)",
+        "(ratio 1:1.85)",
+        "a model (scale 1:5, from a kit) of a ship (ratio 2:1)",
+        "(note: 3)",
+        "(apples: 3)",
+        "(Psalm 23: 4)",
+        "(red: 1)",
         "(at 10:05)",
         "(red:11)",
         "(red:10.5)",
@@ -66,6 +81,14 @@ def test_weighted(text, plain, weights):
 )
 def test_prose(text):
     assert parse(text) == (text, [1.0] * len(text))
+
+
+PROSE = (Path(__file__).parents[2] / "data/prose.txt").read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize("sentence", PROSE)
+def test_sentences_of_prose(sentence):
+    assert parse(sentence) == (sentence, [1.0] * len(sentence))
 
 
 def test_what_is_unclosed_does_not_keep_others_from_counting():
@@ -98,8 +121,8 @@ def test_any_text_can_be_escaped(text):
     assert parse(escape(text)) == (text, [1.0] * len(text))
 
 
-# A backslash right before a group would escape it.
-LEAVES = ANY.filter(lambda text: not text.endswith("\\"))
+# A backslash right before a group would escape it, a digit at its end would make it prose.
+LEAVES = ANY.filter(lambda text: not text.endswith("\\") and not text.rstrip()[-1:].isdecimal())
 NUMBERS = st.integers(0, 1000).map(lambda hundredths: f"{hundredths / 100:.2f}")
 PADDED = st.tuples(NUMBERS, st.sampled_from(["", " ", "\n "])).map(lambda t: t[1] + t[0] + t[1])
 TREES = st.recursive(
