@@ -5,6 +5,7 @@ checksums are right. So other programs see a model whole or not at all, and a do
 off goes on where it stopped.
 """
 
+import glob
 import hashlib
 import os
 import shutil
@@ -20,6 +21,7 @@ from .hub import RemoteFile, Source, explaining, look_up, transfer
 #: are kept.
 OnProgress = Callable[[str, int, int], None]
 
+_DIGITS = 12  # of the checksum, in a partial file's name
 _LOCK = ".ella-download.lock"
 _CHUNK = 16 * 2**20  # bytes read at once for a checksum
 
@@ -49,6 +51,13 @@ class LocalFile:
         """Bytes of it that have been downloaded and are not yet at their place."""
         size = self.part.stat().st_size if self.part.is_file() else 0
         return size if size <= self.remote.size else 0
+
+    def delete_other_parts(self) -> None:
+        """Delete partial files of other versions, which nothing would ever resume."""
+        of_any_version = f"{glob.escape(self.path.name)}.{'[0-9a-f]' * _DIGITS}.part"
+        for part in self.path.parent.glob(of_any_version):
+            if part != self.part:
+                part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Download:
         files = []
         for each in remote:
             path = root / each.path
-            part = path.with_name(f"{path.name}.{each.checksum[:12]}.part")
+            part = path.with_name(f"{path.name}.{each.checksum[:_DIGITS]}.part")
             files.append(LocalFile(each, path, part))
         return cls(source, remote[0].commit, root, tuple(files))
 
@@ -109,6 +118,8 @@ class Download:
         with explaining(self.source, self.root):
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder):
+                for file in self.files:
+                    file.delete_other_parts()
                 there = [file for file in self.files if file.is_there]
                 absent = [file for file in self.files if not file.is_there]
                 for file in there:

@@ -114,11 +114,19 @@ def test_a_killed_download_goes_on_the_next_time(hub, environment, fetch, tmp_pa
     assert [step[1] for step in steps[:2]] == [CHUNK, 2 * CHUNK]
 
 
-def test_a_part_of_another_version_is_not_continued(hub, fetch, tmp_path):
-    (tmp_path / f"{CONNECTOR}.0123456789ab.part").write_bytes(b"of another version")
+def test_a_part_of_another_version_is_deleted(hub, fetch, tmp_path):
+    old = tmp_path / f"{CONNECTOR}.0123456789ab.part"
+    others = [tmp_path / name for name in ("another.0123456789ab.part", f"{CONNECTOR}.my.part")]
+    for part in (old, *others):
+        part.write_bytes(b"of another version")
     assert "lines" in fetch()
     assert hub.ranges(CONNECTOR) == ["bytes=0-"]
     assert (tmp_path / CONNECTOR).read_bytes() == CONTENT
+    assert not old.exists()
+    assert all(part.exists() for part in others)
+    old.write_bytes(b"of another version")
+    assert "lines" in fetch()  # also where nothing is left to download
+    assert not old.exists()
 
 
 @pytest.mark.parametrize("surplus", [0, 100])

@@ -1,7 +1,7 @@
 """Downloads in a process of its own: huggingface_hub reads its environment once, when imported.
 
 Each line of its input is the JSON of a model's name and a folder; each line of its output the JSON
-of what was done or went wrong. An argument is the number of seconds to wait for the hub's answer.
+of what was done or went wrong.
 """
 
 import json
@@ -26,7 +26,5 @@ def fetch(name, root):
     return {"lines": lines, "steps": steps}
 
 
-if sys.argv[1:]:
-    hub._TIMEOUT = float(sys.argv[1])
 for line in sys.stdin:
     print(json.dumps(fetch(*json.loads(line))), flush=True)
