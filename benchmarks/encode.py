@@ -1,10 +1,11 @@
-"""What reading prompts costs in time and memory, and what precision does to the features.
+"""What encoding prompts costs in time and memory, and what precision does to the features.
 
 python benchmarks/encode.py [--llm FOLDER] [--rounds 5]
 
 Prints Markdown tables: encoding against transformers used directly, in turns in one process; the
-first prompt, later ones and cached ones in a process of its own; and each dtype's distance from
-fp32. Runs on the CPU, with SmolLM2-135M unless --llm names another folder in Hugging Face layout.
+first prompt, later ones and cached ones in a process of its own; a batch against its texts one by
+one; and each dtype's distance from fp32. Runs on the CPU, with SmolLM2-135M unless --llm names
+another folder in Hugging Face layout.
 """
 
 import argparse
@@ -57,6 +58,7 @@ def main() -> None:
     ours = [_child("ours", folder) for _ in range(3)]
     _print_against_transformers(folder, arguments.rounds, plain["peak"], ours[0]["peak"])
     _print_cold_warm_cached(ours)
+    _print_batched(folder, arguments.rounds)
     _print_dtypes(folder)
     _print_t5_xl()
 
@@ -138,6 +140,36 @@ def _print_cold_warm_cached(runs: list[dict[str, float]]) -> None:
                        ("cached", "one from the cache on the disk")):  # fmt: skip
         ratio = statistics.median(run[kind] / run["warm"] for run in runs)
         print(f"| {name} | {ratio:,.3g} |")
+
+
+def _print_batched(folder: Path, rounds: int) -> None:
+    """Captions of equal length in one batch, as training meets them."""
+    import torch
+
+    from ella_core.text_encoders import load_text_encoder
+
+    encoder = load_text_encoder(folder, torch.float32)
+    texts = [
+        f"A {color} {thing} {verb} on a {place}."
+        for color in ("red", "blue", "green", "white")
+        for thing in ("cat", "dog", "car", "bird")
+        for verb in ("sits", "rests")
+        for place in ("table", "street")
+    ]
+    alone, together = [], []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        one_by_one = [encoder.encode([text])[0].features for text in texts]
+        alone.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        batched = [prompt.features for prompt in encoder.encode(texts)]
+        together.append(time.perf_counter() - start)
+    ratio = statistics.median(b / a for a, b in zip(alone, together, strict=True))
+    worst = max((a - b).abs().max().item() for a, b in zip(one_by_one, batched, strict=True))
+    print(f"\n{len(texts)} short texts with {folder.name} in fp32 on {torch.get_num_threads()} CPU")
+    print(
+        f"thread(s): in batches {ratio:.3f} of the time one by one; largest difference {worst:.2g}."
+    )
 
 
 def _unpack(folder: Path) -> dict[str, float]:

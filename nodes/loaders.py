@@ -62,8 +62,9 @@ class ELLALoadLLM(io.ComfyNode):
                 io.Combo.Input(
                     "llm_name",
                     options=folders.llm_names(),
-                    tooltip="A folder with config.json, safetensors weights and tokenizer, or a "
-                    "GGUF file, from models/text_encoders, models/ella_encoder or models/LLM.",
+                    tooltip="A folder with config.json, safetensors weights and tokenizer, a GGUF "
+                    "file, or ComfyUI's single file of a T5, UMT5, Qwen 3 or Gemma 3 1B, from "
+                    "models/text_encoders, models/ella_encoder or models/LLM.",
                 ),
                 io.Combo.Input(
                     "dtype",

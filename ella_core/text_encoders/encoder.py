@@ -37,8 +37,9 @@ class TextEncoder:
     def __init__(self, model: Any, tokenizer: PromptTokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.width: int = model.config.hidden_size
-        self.identity = LLMIdentity(model.config.model_type, model.config.num_hidden_layers)
+        config = text_config(model.config)
+        self.width: int = config.hidden_size
+        self.identity = LLMIdentity(model.config.model_type, config.num_hidden_layers)
 
     def encode(self, texts: Sequence[str], max_length: int = 0) -> list[EncodedPrompt]:
         """Read raw texts in batches of equal length, so that none is padded for another's sake.
@@ -105,6 +106,11 @@ class TextEncoder:
                 f"damaged: download them again."
             )
         return features
+
+
+def text_config(config: Any) -> Any:
+    """Return the part of a configuration that describes the reader; T5Gemma's is its encoder."""
+    return getattr(config, "encoder", config)
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -3,12 +3,14 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 import requests
 from transformers import AutoTokenizer
 
 from bootstrap import CACHE, smollm2_gguf
+from ella_core.checkpoint import load_connector, save_connector
 from smollm2 import NAME, unpack_smollm2
 from support.host import T5, EllaGraph
 from support.models import write_llama, write_t5
@@ -17,8 +19,8 @@ CAT = "A red cat sits on a blue chair, beside a window with seven small panes."
 SENTENCES = " ".join(["A tall lighthouse of white stone stands on a black cliff."] * 14)
 
 
-def ask(host, text, llm_name=T5, max_length=0, long_prompt="whole", patience=300):
-    body = {"llm_name": llm_name, "text": text}
+def ask(host, text, llm_name=T5, max_length=0, long_prompt="whole", patience=300, **further):
+    body = {"llm_name": llm_name, "text": text, **further}
     body |= {"max_length": max_length, "long_prompt": long_prompt}
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -98,6 +100,22 @@ def test_where_the_trained_tokens_end(host, llm):
     quoted = found["beyond"].removesuffix("…")
     assert 20 < len(quoted) <= 32
     assert rest.startswith(quoted)
+
+
+def test_a_connector_counts_to_what_it_was_trained_on(host, llm):
+    name, _ = llm
+    source = next((host.models / "ella").glob("*.safetensors"))
+    connector = load_connector(source)
+    connector.metadata = replace(connector.metadata, trained_tokens=256)
+    save_connector(connector, host.models / "ella/long.safetensors")
+    limits = {
+        ella: count(host, CAT, name, ella_name=ella)["limit"]
+        for ella in (source.name, "long.safetensors", "not there", None)
+    }
+    assert list(limits.values()) == [128, 256, 128, 128]
+    found = count(host, "snow " * 130, name, ella_name="long.safetensors")
+    assert found["over"] is (found["tokens"] > 256)
+    assert count(host, CAT, name, max_length=12, ella_name="long.safetensors")["limit"] == 12
 
 
 def test_what_max_length_cuts_off(host, llm):

@@ -102,13 +102,16 @@ class TokenCounter:
         )
 
     async def _open(self, path: Path) -> "PromptTokenizer":
-        from ...text_encoders.loading import is_gguf, load_tokenizer
-        from ...text_encoders.separate import load_tokenizer_separately
+        from ...text_encoders.gguf import is_gguf
+        from ...text_encoders.loading import load_tokenizer
+        from ...text_encoders.separate import load_gguf_tokenizer_separately
+        from ..llm.places import tokenizer_places
 
-        if not is_gguf(path):
-            return await self._in_thread(lambda: load_tokenizer(path))
+        places = tokenizer_places()
+        if not is_gguf(path) or places.cache is None:
+            return await self._in_thread(lambda: load_tokenizer(path, places))
         async with self._one_process:
-            return await load_tokenizer_separately(path)
+            return await load_gguf_tokenizer_separately(path, places.cache)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

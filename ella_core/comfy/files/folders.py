@@ -72,7 +72,7 @@ def llm_names() -> list[str]:
 
 
 def llm_path(name: str) -> Path:
-    """The folder or GGUF file behind an entry of the LLM dropdown.
+    """The folder or file behind an entry of the LLM dropdown.
 
     Raises:
         MissingLLMError: there is no such LLM.
@@ -114,7 +114,7 @@ def _llms() -> Iterator[str]:
 
 
 def _llms_below(root: str) -> list[str]:
-    """Name each folder with a config.json and each GGUF file, relative to `root`.
+    """Name each LLM (folder, GGUF file, text encoder in a single file), relative to `root`.
 
     ComfyUI asks at every queue. As in ComfyUI's own lists, the tree is walked again only if one of
     its folders has changed.
@@ -122,7 +122,7 @@ def _llms_below(root: str) -> list[str]:
     names, folders = _listed.get(root, ([], {}))
     if not folders or any(_changed(folder, time) for folder, time in folders.items()):
         files, folders = folder_paths.recursive_search(root, excluded_dir_names=[".git"])
-        names = [name for name in map(_llm_name, map(Path, files)) if name]
+        names = _llms_among(Path(root), [Path(file) for file in files])
         _listed[root] = names, folders
     return names
 
@@ -134,15 +134,37 @@ def _changed(folder: str, time: float) -> bool:
         return True
 
 
-def _llm_name(file: Path) -> str | None:
-    """Name the LLM that a file stands for, if any."""
-    if file.name == "config.json" and file.parent != Path():
-        return file.parent.as_posix()
-    return file.as_posix() if file.suffix.lower() == ".gguf" else None
+def _llms_among(root: Path, files: list[Path]) -> list[str]:
+    from ...text_encoders.single_file import is_llm_file  # not at ComfyUI's start
+
+    folders = {file.parent for file in files if _is_config(file)} - {Path()}
+    single = [
+        file
+        for file in files
+        if file.suffix.lower() == ".gguf"
+        or (
+            file.suffix.lower() == ".safetensors"
+            and file.parent not in folders
+            and is_llm_file(root / file)
+        )
+    ]
+    return [path.as_posix() for path in [*folders, *single]]
+
+
+def _is_config(file: Path) -> bool:
+    """Return whether it is a configuration, perhaps behind a prefix of the folder's name.
+
+    Some download buttons put that in front of all names. Load LLM says what to rename.
+    """
+    return file.name == "config.json" or (
+        file.name.endswith("config.json") and file.name.startswith(file.parent.name or "/")
+    )
 
 
 def _is_llm(path: Path) -> bool:
-    return path.is_file() if path.suffix.lower() == ".gguf" else (path / "config.json").is_file()
+    if path.suffix.lower() in (".gguf", ".safetensors"):
+        return path.is_file()
+    return path.is_dir() and any(_is_config(file) for file in path.glob("*config.json"))
 
 
 def _leads_elsewhere(name: Path) -> bool:

@@ -193,6 +193,7 @@ class LLM:
     def _loaded(self) -> "TextEncoder":
         """Load the LLM onto the device that ComfyUI gives to text encoders."""
         from ...text_encoders import load_text_encoder, weight_bytes
+        from .places import tokenizer_places
 
         bar = ProgressBar(3)  # steps: tokenizer open, weights read, weights on their device
         if self._encoder is None or self.patcher is None:
@@ -200,7 +201,11 @@ class LLM:
             send_report("loading", f"loading the LLM {self.name} ...", llm=self.name)
             with torch.inference_mode(False):  # see WholeModelPatcher
                 encoder = load_text_encoder(
-                    self._path, self._dtype, self._quantization, lambda: bar.update_absolute(1)
+                    self._path,
+                    self._dtype,
+                    self._quantization,
+                    on_tokenizer=lambda: bar.update_absolute(1),
+                    places=tokenizer_places(),
                 )
             if file_identity(self._path) != self._identity:
                 raise EllaError(
