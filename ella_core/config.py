@@ -1,4 +1,4 @@
-"""What a connector is made of, and what an LLM's weights can be stored in.
+"""Settings of connectors and of the LLMs that they read.
 
 The defaults are the released ELLA for SD1.5: FLAN-T5-XL features (2048) to the U-Net's
 cross-attention width (768), 64 latents, 6 blocks (arXiv 2403.05135).
@@ -90,7 +90,7 @@ _ONE_ARCHITECTURE = {"mistral": "llama", "umt5": "t5"}
 
 @dataclass(frozen=True)
 class LLMIdentity:
-    """What tells LLMs of one width apart, whatever layout, dtype or name their files have.
+    """Facts that tell LLMs of one width apart, whatever layout, dtype or name their files have.
 
     Attributes:
         model_type: the architecture, in transformers' terms.

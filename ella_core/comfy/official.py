@@ -70,7 +70,7 @@ class OfficialEmbeds:
 
 
 def without_weights(text: str) -> str:
-    r"""The words of a prompt in ComfyUI's own markup: `a (red:1.2) \(big\) cat` has four."""
+    r"""Take ComfyUI's own markup out of a prompt: `a (red:1.2) \(big\) cat` has four words."""
     words = token_weights(escape_important(text), 1.0)
     return "".join(unescape_important(part) for part, _ in words)
 

@@ -76,7 +76,7 @@ class Connector(nn.Module, ABC):
 
 
 def batch_shape(llm_features: torch.Tensor, timestep: torch.Tensor) -> torch.Size:
-    """The batch dimensions *B that features (*B, L, D) and timesteps (*B) have together."""
+    """Return the batch dimensions *B that features (*B, L, D) and timesteps (*B) share."""
     shape: torch.Size = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
         llm_features.shape[:-2], timestep.shape
     )

@@ -1,4 +1,4 @@
-"""The timestep's way into a connector."""
+"""Embedding of the timestep."""
 
 import math
 

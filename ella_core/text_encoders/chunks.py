@@ -60,7 +60,7 @@ def chunks(text: str, tokenise: Callable[[str], Encoding], room: int) -> Iterato
 
 
 def _candidates(boundaries: Sequence[Sequence[int]], start: int, horizon: int) -> Iterator[int]:
-    """Where the piece from `start` may end: the best kind of boundary first, the last one first."""
+    """Yield ends of the piece from `start`: better kinds of boundary first, later ones first."""
     for positions in boundaries:
         for i in range(bisect_right(positions, horizon) - 1, -1, -1):
             if positions[i] <= start:

@@ -19,7 +19,7 @@ from .weights import parse, token_weights
 
 @dataclass(frozen=True)
 class WeightedPiece:
-    """What the LLM reads in one go.
+    """Token ids that the LLM reads in one go, with their weights.
 
     Attributes:
         ids: token ids, special ones included.

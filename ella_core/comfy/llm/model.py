@@ -54,7 +54,7 @@ class LLMEmbeds:
 
     @property
     def identity(self) -> LLMIdentity | None:
-        """What tells the LLM from others of its width."""
+        """Facts that tell the LLM from others of its width; None if unknown."""
         return self.parts[0][0].llm
 
     @property

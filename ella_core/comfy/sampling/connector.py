@@ -87,8 +87,16 @@ def check_features(ella: ELLA, embeds: LLMEmbeds) -> None:
 
 
 def _check_identity(ella: ELLA, embeds: LLMEmbeds) -> None:
-    """Refuse an LLM of the right width that the connector's metadata rule out."""
+    """Refuse an LLM of the right width that the connector's metadata rule out.
+
+    A name decides nothing: the same LLM lies in folders and files of many names.
+    """
     known, found = ella.connector.metadata, embeds.identity
+    if found and known.llm_layer not in (None, -1, found.layers):
+        raise EllaError(
+            f"The connector {ella.name} was trained on hidden layer {known.llm_layer} of its LLM, "
+            f"and Load LLM (ELLA) gives the last one. Choose another connector in Load ELLA."
+        )
     if found and found.is_other_than(known.llm_type, known.llm_layers):
         expected = f"{known.llm_type or 'LLM'} of {known.llm_layers or 'unknown'} layers"
         raise EllaError(

@@ -9,7 +9,7 @@ import torch
 
 import tiny_models
 from ella_core.checkpoint import save_connector
-from ella_core.config import ResamplerConfig, TimeConfig
+from ella_core.config import ConnectorMetadata, LLMIdentity, ResamplerConfig, TimeConfig
 from ella_core.connectors import build_connector
 from ella_core.errors import EllaError
 from ella_core.text_encoders import EncodedPrompt
@@ -37,6 +37,33 @@ def embeds(length):
 
     part = ((EncodedPrompt(torch.randn(1, length, 48), tokens=length), 1.0),)
     return LLMEmbeds(part, part, "llm")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, None),
+        ({"llm": "FLAN-T5-XL"}, None),
+        ({"llm_type": "t5", "llm_layers": 24, "llm_layer": -1}, None),
+        ({"llm_type": "umt5", "llm_layers": 24, "llm_layer": 24}, None),  # as GGUF names both
+        ({"llm_type": "llama"}, "is a t5 of 24 layers, but the connector .* another LLM, a llama"),
+        ({"llm": "T5-XXL", "llm_layers": 12}, "was trained with T5-XXL, a LLM of 12 layers"),
+        ({"llm_layer": 20}, "was trained on hidden layer 20 of its LLM"),
+    ],
+)
+def test_another_llm_of_the_same_width(make, metadata, message):
+    from ella_core.comfy.llm.model import LLMEmbeds
+    from ella_core.comfy.sampling.connector import check_features
+
+    ella = make(TSC)
+    ella.connector.metadata = ConnectorMetadata(**metadata)
+    prompt = EncodedPrompt(torch.randn(1, 3, 48), LLMIdentity("t5", 24), tokens=3)
+    read = LLMEmbeds(((prompt, 1.0),), ((prompt, 1.0),), "llm")
+    if message is None:
+        check_features(ella, read)
+    else:
+        with pytest.raises(EllaError, match=message):
+            check_features(ella, read)
 
 
 def condition(ella, prompt):
