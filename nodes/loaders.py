@@ -36,6 +36,11 @@ class ELLALoad(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, ella_name: str | None) -> bool | str:
+        """Say where to get a file that is missing, before anything runs."""
+        return folders.check_name(folders.connector_path, ella_name)
+
+    @classmethod
     def fingerprint_inputs(cls, ella_name: str | None) -> str | None:
         """Load again if the file was replaced on the disk."""
         # None: the name comes from another node, and is not known yet.
@@ -79,6 +84,11 @@ class ELLALoadLLM(io.ComfyNode):
                 LLMType.Output(display_name="ELLA_LLM", tooltip="The LLM, for LLM Text Encode.")
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, llm_name: str | None) -> bool | str:
+        """Say where to get a file that is missing, before anything runs."""
+        return folders.check_name(folders.llm_path, llm_name)
 
     @classmethod
     def fingerprint_inputs(cls, llm_name: str | None, dtype: str | None) -> str | None:

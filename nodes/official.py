@@ -81,6 +81,11 @@ class ELLALoader(io.ComfyNode):
         return _schema("ELLALoader", "Load ELLA Model", "Load ELLA", [name], [ella])
 
     @classmethod
+    def validate_inputs(cls, name: str | None) -> bool | str:
+        """Say where to get a file that is missing, before anything runs."""
+        return folders.check_name(folders.connector_path, name)
+
+    @classmethod
     def fingerprint_inputs(cls, name: str | None) -> str | None:
         """Load again if the file was replaced on the disk."""
         return name and folders.file_identity(folders.connector_path(name))
@@ -110,6 +115,11 @@ class T5TextEncoderLoader(io.ComfyNode):
         text_encoder = TextEncoderType.Output(display_name="T5_TEXT_ENCODER", tooltip="The LLM.")
         node = "T5TextEncoderLoader #ELLA", "Load T5 TextEncoder #ELLA", "Load LLM (ELLA)"
         return _schema(*node, inputs, [text_encoder])
+
+    @classmethod
+    def validate_inputs(cls, name: str | None) -> bool | str:
+        """Say where to get a file that is missing, before anything runs."""
+        return folders.check_name(folders.llm_path, name)
 
     @classmethod
     def fingerprint_inputs(

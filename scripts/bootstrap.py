@@ -7,6 +7,7 @@ Run by itself it only sets up:  python scripts/bootstrap.py
 import contextlib
 import hashlib
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
-VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 CACHE = ROOT / ".cache"
 
 # Carries an unmodified ComfyUI 0.3.75; git hosts can't be reached from everywhere, PyPI can.
@@ -31,26 +31,27 @@ OLD_TRANSFORMERS = ("transformers==4.50.3", "tokenizers==0.21.4", "huggingface_h
 
 def host_dir() -> Path:
     """The ComfyUI to run: COMFYUI_PATH, the one this pack is installed in, or our own copy."""
-    if named := os.environ.get("COMFYUI_PATH"):
-        host = Path(named).expanduser().resolve()
-        if not (host / "main.py").is_file():
-            sys.exit(f"COMFYUI_PATH is {host}, which is not a ComfyUI: it has no main.py")
-        return host
-    installed_in = ROOT.parents[1]
-    if ROOT.parent.name == "custom_nodes" and (installed_in / "main.py").is_file():
-        return installed_in
-    return ROOT / ".comfyui"
+    return _named_host() or _default_host()
+
+
+def environment() -> Path:
+    """The Python environment to run in: `.venv`, or a layer over it for COMFYUI_PATH."""
+    host = _named_host()
+    if not host:
+        return VENV
+    version: str = runpy.run_path(str(host / "comfyui_version.py"))["__version__"]
+    return CACHE / f"venv-comfyui-{version}"
 
 
 def reexec_in_environment() -> None:
     """Set up, then run the calling script again inside the environment, unless it already is."""
-    if Path(sys.prefix).resolve() == VENV.resolve():
+    if Path(sys.prefix).resolve() == environment().resolve():
         return
     try:
         set_up()
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. Run the same command again to carry on.")
-    child = subprocess.Popen([VENV_PYTHON, *sys.argv])
+    child = subprocess.Popen([_python(environment()), *sys.argv])
     while child.poll() is None:
         with contextlib.suppress(KeyboardInterrupt):  # the child got it too, and ends by itself
             child.wait()
@@ -63,17 +64,14 @@ def set_up() -> None:
         _say(f"making a Python environment in {VENV}")
         # Links, as `python -m venv` makes: some Pythons don't run when they are copied.
         venv.create(VENV, with_pip=True, symlinks=os.name != "nt")
-    host = host_dir()
+    host = _default_host()
     if not (host / "main.py").is_file():
         _say(f"fetching ComfyUI into {host}")
         _fetch_host(host)
-    requirements = [folder / "requirements.txt" for folder in (ROOT / "scripts", ROOT, host)]
-    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in requirements)).hexdigest()
-    stamp = VENV / "installed"
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        _say("installing the packages (several minutes the first time)")
-        pip("install", *(arg for file in requirements for arg in ("-r", str(file))))
-        stamp.write_text(wanted)
+    _install(VENV, ROOT / "scripts", ROOT, host)
+    if environment() != VENV:
+        _layer(environment())
+        _install(environment(), host_dir())
 
 
 def smollm2_gguf() -> Path:
@@ -95,18 +93,68 @@ def old_transformers() -> Path:
     return folder
 
 
-def pip(*args: str) -> None:
-    """Run the environment's pip; its failure ends the script."""
-    if subprocess.run([VENV_PYTHON, "-m", "pip", "--quiet", *args], check=False).returncode:
+def pip(*args: str, folder: Path = VENV) -> None:
+    """Run an environment's pip; its failure ends the script."""
+    if subprocess.run([_python(folder), "-m", "pip", "--quiet", *args], check=False).returncode:
         sys.exit("pip failed (see above). Run the same command again: what is done stays done.")
+
+
+def _named_host() -> Path | None:
+    named = os.environ.get("COMFYUI_PATH")
+    if not named:
+        return None
+    host = Path(named).expanduser().resolve()
+    if not (host / "main.py").is_file():
+        sys.exit(f"COMFYUI_PATH is {host}, which is not a ComfyUI: it has no main.py")
+    return host
+
+
+def _default_host() -> Path:
+    installed_in = ROOT.parents[1]
+    if ROOT.parent.name == "custom_nodes" and (installed_in / "main.py").is_file():
+        return installed_in
+    return ROOT / ".comfyui"
+
+
+def _python(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def _has_pip() -> bool:
     """Whether the environment is there and was not interrupted while being made."""
-    if not VENV_PYTHON.is_file():
+    if not _python(VENV).is_file():
         return False
-    command = [VENV_PYTHON, "-m", "pip", "--version"]
+    command = [_python(VENV), "-m", "pip", "--version"]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _layer(folder: Path) -> None:
+    """Make an environment that has all packages of `.venv`, pip included.
+
+    What is installed into it comes first and leaves `.venv` as it is, so that ComfyUI's of
+    several versions share one torch.
+    """
+    if not _python(folder).is_file():
+        venv.create(folder, symlinks=os.name != "nt")
+    below, own = (_site_packages(each) for each in (VENV, folder))
+    (own / "below.pth").write_text(f"{below}\n", encoding="utf-8")
+
+
+def _site_packages(folder: Path) -> Path:
+    command = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(subprocess.check_output([_python(folder), "-c", command], text=True).strip())
+
+
+def _install(folder: Path, *wanting: Path) -> None:
+    """Install the requirements.txt of the folders `wanting`, unless it is done."""
+    requirements = [each / "requirements.txt" for each in wanting]
+    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in requirements)).hexdigest()
+    stamp = folder / "installed"
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        _say(f"installing packages into {folder} (several minutes the first time)")
+        args = (arg for file in requirements for arg in ("-r", str(file)))
+        pip("install", *args, folder=folder)
+        stamp.write_text(wanted)
 
 
 def _fetch_host(host: Path) -> None:

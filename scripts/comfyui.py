@@ -166,8 +166,20 @@ class Server:
             async with session.post("/prompt", json=body) as response:
                 reply = await response.json()
             if "prompt_id" not in reply:
-                return Result(error={"exception_message": json.dumps(reply), **reply})
+                return Result(error=_refusal(reply))
             return await _follow(socket_, reply["prompt_id"], on_progress)
+
+
+def _refusal(reply: dict[str, Any]) -> dict[str, Any]:
+    """What is wrong with a prompt that ComfyUI did not queue, as the report of a failed run."""
+    nodes = [reply["node_errors"][key] for key in reply.get("node_errors") or ()]
+    errors = [(node["class_type"], error) for node in nodes for error in node["errors"]]
+    lines = [f"{kind}: {each['message']}: {each['details']}" for kind, each in errors]
+    return {
+        "exception_message": "\n".join([reply["error"]["message"], *lines]),
+        "exception_type": reply["error"]["type"],
+        "node_type": nodes[0]["class_type"] if nodes else None,
+    }
 
 
 async def _follow(

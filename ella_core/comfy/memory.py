@@ -3,7 +3,13 @@
 from typing import Any
 
 import torch
+from comfy import model_patcher
 from comfy.model_patcher import ModelPatcher
+
+# Newer ComfyUI chooses the class of its own models at its start: on a GPU one that brings weights
+# to it as they are used (dynamic VRAM). One model of another class beside them, and ComfyUI makes
+# room for all of them at once, as it did before.
+_CorePatcher: Any = getattr(model_patcher, "CoreModelPatcher", ModelPatcher)
 
 
 class Holder(torch.nn.Module):
@@ -42,7 +48,7 @@ class WholeModelPatcher(ModelPatcher):
         return model
 
 
-class SharedPatcher(ModelPatcher):
+class SharedPatcher(_CorePatcher):
     """Rides in conditionings, which some packs deep-copy: the weights must not be."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SharedPatcher":

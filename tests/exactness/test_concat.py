@@ -1,12 +1,11 @@
 """Conditioning (Concat): ELLA's tokens are recomputed wherever they stand."""
 
-import time
-
 import pytest
 import torch
 
 from support.exactness import NEGATIVE, POSITIVE, WIDTH
 from support.host import plain_tokens
+from support.wait import free
 
 OTHER = "A blue dog."
 
@@ -43,11 +42,7 @@ def test_a_connector_whose_options_concat_dropped_is_loaded_beside_the_unet(exac
     graph.save(sampler)
     exact.run(graph)
     server = exact.host.server
-    server.post("/free", {"unload_models": True})
-    deadline = time.monotonic() + 30
-    while server.get("/ella_test/state")["loaded"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    free(server, lambda: not server.get("/ella_test/state")["loaded"], unload_models=True)
     graph.nodes[sampler.id]["inputs"]["seed"] = 2
     exact.run(graph)
     records = exact.host.records(name)

@@ -2,14 +2,19 @@
 
 import pytest
 
-from support.faults import assert_fails, assert_still_runs, run_one_step
+from support.faults import (
+    assert_fails,
+    assert_refuses_choice,
+    assert_still_runs,
+    run_one_step,
+)
 from support.host import EllaGraph, relative_error, rows
 
 
 def test_an_unknown_dtype(host):
     graph = EllaGraph()
     graph.nodes[graph.llm.id]["inputs"]["dtype"] = "fp4"
-    assert_fails(host, graph, "ELLALoadLLM", "dtype is 'fp4'; set it to auto, fp16")
+    assert_refuses_choice(host, graph, "dtype", "fp4", "auto", "fp16", "int8")
 
 
 def test_an_llm_that_the_connector_was_not_made_for(host):

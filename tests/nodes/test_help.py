@@ -93,7 +93,9 @@ def test_pages_name_every_output(host, nodes, texts):
 
 
 def test_conditioning_nodes_are_called_as_comfyui_calls_them(host, nodes):
-    shown = {info["display_name"] for info in host.server.get("/object_info").values()}
+    infos = host.server.get("/object_info")
+    # By its id too: ConditioningAverage was the name of that node before it was "(Average)".
+    shown = {info["display_name"] for info in infos.values()} | infos.keys()
     english = [page for _, language, page in pages(host, nodes) if language == "en"]
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     for text in [*english, *(file.read_text("utf-8") for file in documents)]:
@@ -213,12 +215,19 @@ def test_only_nodes_have_search_terms(nodes):
     assert terms.keys() <= nodes.keys()
 
 
+def test_comfyui_gets_the_search_terms_if_it_knows_such(nodes):
+    terms = json.loads((ROOT / "web/search-terms.json").read_text(encoding="utf-8"))
+    for node_id, words in terms.items():
+        assert nodes[node_id].get("search_aliases", words) == words
+
+
 def test_search_aliases_are_given_where_the_schema_has_them():
     spec = importlib.util.spec_from_file_location("node_types", ROOT / "nodes/types.py")
     types = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(types)
+    older = dataclasses.make_dataclass("Schema", [])
     newer = dataclasses.make_dataclass("Schema", [("search_aliases", list)])
-    assert types.search_aliases("ELLALoadLLM") == {}
+    assert types.search_aliases("ELLALoadLLM", older) == {}
     assert types.search_aliases("ELLALoadLLM", newer) == {
         "search_aliases": ["T5", "FLAN", "text encoder"]
     }

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from support.faults import assert_refuses_choice
 from support.host import T5, EllaGraph, relative_error, rows
 
 TOLERANCE = 1e-3  # relative, L2
@@ -95,7 +96,4 @@ def test_long_prompts_are_read_whole_where_nothing_is_said(host):
 def test_no_such_mode(host, value):
     graph = EllaGraph()
     positive(graph)["long_prompt"] = value
-    graph.save(graph.sample(record=False, steps=1))
-    result = host.run(graph)
-    assert result.error is not None
-    assert f"long_prompt is {value!r}; set it to whole" in result.error["exception_message"]
+    assert_refuses_choice(host, graph, "long_prompt", value, "whole", "chunk")

@@ -24,5 +24,25 @@ def assert_fails(host, graph, node_type, *parts):
     assert_still_runs(host)
 
 
+def assert_refused(host, graph, node_type, *parts):
+    """ComfyUI doesn't queue the graph, because of `node_type`, and the next one is fine."""
+    error = run_one_step(host, graph).error
+    assert error is not None
+    assert error["exception_type"] == "prompt_outputs_failed_validation", error
+    assert error["node_type"] == node_type, error
+    for part in parts:
+        assert part in error["exception_message"]
+    assert_still_runs(host)
+
+
+def assert_refuses_choice(host, graph, name, value, *choices):
+    """A value that a dropdown does not have: this pack's check or ComfyUI's names the choices."""
+    error = run_one_step(host, graph).error
+    assert error is not None
+    for part in (name, repr(value), *choices):
+        assert part in error["exception_message"]
+    assert_still_runs(host)
+
+
 def assert_still_runs(host):
     assert run_one_step(host, EllaGraph(), seed=next(seeds)).error is None

@@ -1,7 +1,7 @@
 """Where connectors and LLMs lie on the disk."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import folder_paths
@@ -88,6 +88,27 @@ def llm_path(name: str) -> Path:
             f"the editor and choose it in Load LLM (ELLA)."
         )
     return path
+
+
+def check_name(find: Callable[[str], Path], name: str | None) -> bool | str:
+    """Answer ComfyUI's `validate_inputs` for a dropdown of files.
+
+    A node that does so replaces ComfyUI's own check, which says only that the value is not in the
+    list.
+
+    Args:
+        find: `connector_path` or `llm_path`.
+        name: the entry; None if it comes over a wire, and is not known yet.
+
+    Returns:
+        True, or the message of the error that `find` raises.
+    """
+    try:
+        if name is not None:
+            find(name)
+    except EllaError as error:
+        return str(error)
+    return True
 
 
 def file_identity(path: Path) -> str:

@@ -140,6 +140,11 @@ class LLM:
         # Equal prompts are one object, so that the connector computes their contexts once.
         self._in_use: WeakValueDictionary[tuple[Any, ...], EncodedPrompt] = WeakValueDictionary()
 
+    def get_ram_usage(self) -> int:
+        """Return the bytes of the weights, by which ComfyUI's --cache-ram chooses what to evict."""
+        size: int = self.patcher.model_size() if self.patcher else 0
+        return size
+
     def encode(
         self, text: str, max_length: int, chunked: bool = False, markup: bool = True
     ) -> LLMEmbeds:

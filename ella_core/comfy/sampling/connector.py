@@ -42,6 +42,11 @@ class ELLA:
         connector: Connector = self.patcher.model
         return connector
 
+    def get_ram_usage(self) -> int:
+        """Return the connector's bytes, by which ComfyUI's --cache-ram chooses what to evict."""
+        size: int = self.patcher.model_size()
+        return size
+
 
 def load_ella(path: Path) -> ELLA:
     """Open a connector for ComfyUI.

@@ -9,6 +9,7 @@ import comfy.model_patcher
 import comfy.supported_models
 import folder_paths
 import torch
+from comfy.ldm.flux.model import FluxParams
 from comfy.model_management import loaded_models
 from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
@@ -235,6 +236,8 @@ class ModelWithoutWeights:
             "theta": 10000,
             "qkv_bias": True,
             "guidance_embed": True,
+            # Newer ComfyUI alone has it.
+            **{name: [] for name in ["txt_ids_dims"] if name in FluxParams.__annotations__},
         },
         "SD3": {
             "in_channels": 16,

@@ -1,6 +1,7 @@
 """A connector and its conditionings in ComfyUI's memory."""
 
 import gc
+import importlib.util
 import pickle
 import weakref
 
@@ -106,3 +107,22 @@ def test_a_conditioning_that_is_to_be_saved_says_why_it_cannot_be(make):
     ella = make(TSC)
     with pytest.raises(EllaError, match=r"can't be saved .*Save the prompt's text"):
         pickle.dumps(condition(ella, embeds(3)))
+
+
+def test_comfyuis_cache_knows_how_much_memory_a_connector_takes(make):
+    ella = make(TSC)
+    assert ella.get_ram_usage() == sum(t.nbytes for t in ella.connector.state_dict().values())
+
+
+def test_a_connector_is_loaded_as_comfyuis_own_models_are(make, monkeypatch):
+    """With dynamic VRAM, where ComfyUI has it and a GPU."""
+    from comfy import model_patcher
+
+    from ella_core.comfy import memory
+
+    core = getattr(model_patcher, "ModelPatcherDynamic", model_patcher.ModelPatcher)
+    monkeypatch.setattr(model_patcher, "CoreModelPatcher", core, raising=False)
+    spec = importlib.util.spec_from_file_location("memory_with_a_gpu", memory.__file__)
+    with_a_gpu = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(with_a_gpu)
+    assert issubclass(with_a_gpu.SharedPatcher, core)
