@@ -141,7 +141,7 @@ def _make_picture(server: "Server", workflow: dict[str, Any]) -> Path | None:
 
     print("[demo] queueing", WORKFLOW.relative_to(ROOT), flush=True)
     started = time.monotonic()
-    prompt = to_api(workflow)
+    prompt = to_api(workflow, server.get("/object_info"))
     with tqdm() as bar:
 
         def show(node: str, done: int, of: int) -> None:

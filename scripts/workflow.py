@@ -26,18 +26,29 @@ def widgets(node: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def to_api(workflow: dict[str, Any]) -> API:
-    """The API form of an editor workflow without subgraphs, muted or bypassed nodes."""
+def to_api(workflow: dict[str, Any], infos: dict[str, Any]) -> API:
+    """Return the API form of an editor workflow without subgraphs, muted or bypassed nodes.
+
+    Args:
+        workflow: as the editor saved it.
+        infos: ComfyUI's `/object_info`. A widget that is newer than the workflow gets its default.
+    """
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt: API = {}
     for node in workflow["nodes"]:
         if node["type"] in _ON_CANVAS_ONLY:
             continue
-        inputs = widgets(node)
+        inputs = _defaults(infos[node["type"]]) | widgets(node)
         linked = {entry["name"]: entry["link"] for entry in node["inputs"]}
         inputs |= {name: sources[link] for name, link in linked.items() if link is not None}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
+
+
+def _defaults(info: dict[str, Any]) -> dict[str, Any]:
+    """Name -> default of a node's required widgets."""
+    options = {name: spec[1] for name, spec in info["input"]["required"].items() if spec[1:]}
+    return {name: each["default"] for name, each in options.items() if "default" in each}
 
 
 def set_widgets(workflow: dict[str, Any], **values: Any) -> dict[str, Any]:

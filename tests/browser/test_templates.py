@@ -48,7 +48,7 @@ def test_is_converted_and_runs(editor, host, path):
     editor.load(workflow)
     assert editor.dialogs() == {}
     assert editor.red_nodes() == []
-    assert editor.api_form() == to_api(workflow)
+    assert editor.api_form() == to_api(workflow, host.server.get("/object_info"))
     boxes = editor.boxes()
     host.server.post("/free", {"free_memory": True})  # so that every node runs and speaks
     run = editor.run()

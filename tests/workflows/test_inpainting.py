@@ -27,7 +27,8 @@ def follow_the_note(host, picture):
     workflow = set_widgets(
         small(host, ROOT / "workflows/ella-inpainting.json"), image=picture, expand=GROW
     )
-    prompt = to_api(set_widgets(workflow, megapixels=0.1, width=320, height=320))
+    set_widgets(workflow, megapixels=0.1, width=320, height=320)
+    prompt = to_api(workflow, host.server.get("/object_info"))
     of = {node["class_type"]: node_id for node_id, node in prompt.items()}
     prompt[of["GrowMask"]]["inputs"]["mask"] = [of["LoadImage"], 1]
     for name, saver, inputs in [

@@ -45,7 +45,8 @@ def test_there_are_ten():
 def test_runs(host, path):
     workflow = small(host, path)
     steps = []
-    result = host.server.run(to_api(workflow), lambda _, done, of: steps.append((done, of)))
+    prompt = to_api(workflow, host.server.get("/object_info"))
+    result = host.server.run(prompt, lambda _, done, of: steps.append((done, of)))
     assert result.error is None, result.error
     assert (STEPS, STEPS) in steps
     savers = [str(node["id"]) for node in workflow["nodes"] if node["type"] == "SaveImage"]
