@@ -22,15 +22,16 @@ def test_a_missing_node_is_seen(editor, workflow):
     workflow["nodes"][1]["type"] = "ELLANoSuchNode"
     editor.load(workflow)
     assert editor.red_nodes() == ["ELLANoSuchNode"]
-    assert "ELLANoSuchNode" in editor.dialogs()["global-missing-nodes"]
+    assert "ELLANoSuchNode" in editor.complaints()
 
 
 def test_missing_models_are_offered_for_download(editor, workflow):
     editor.load(workflow)
-    text = editor.dialogs()["global-missing-models-warning"]
+    text = editor.complaints()
     for node in workflow["nodes"]:
         for model in node["properties"].get("models", []):
-            assert f"{model['directory']} / {model['name']}" in text
+            assert model["name"] in text
+            assert model["directory"] in text
 
 
 def test_an_error_in_our_javascript_is_seen(editor):

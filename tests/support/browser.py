@@ -20,6 +20,8 @@ HOW_TO_GET_ONE = (
 # Nothing that phones home, and no sandbox, which needs rights that containers don't give.
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
 _TIMEOUT = 120_000  # ms; small machines take their time
+_DIALOG = ".global-dialog, [role=dialog]"
+_ERRORS = "[data-testid=error-overlay]"  # what newer editors show in place of some dialogs
 
 _FOLLOW = """() => {
   const run = window.followedRun = { outputs: {}, end: null, error: null }
@@ -139,25 +141,32 @@ class Editor:
     def browse_templates(self, source: str) -> None:
         """Open the template browser on the templates of one node pack."""
         self.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-        self.page.locator(".global-dialog").get_by_text(source, exact=True).first.click()
+        self.page.locator(_DIALOG).get_by_text(source, exact=True).first.click()
         self.page.get_by_test_id("template-workflows-content").wait_for()
 
-    def dialogs(self) -> dict[str, str]:
-        """Open dialogs: ComfyUI's name for each -> its text.
-
-        Among the names are global-missing-nodes, global-missing-models-warning,
-        global-execution-error and global-error.
-        """
-        found = self.page.locator(".global-dialog").all()
-        return {d.get_attribute("aria-labelledby") or "": d.inner_text() for d in found}
+    def complaints(self) -> str:
+        """Return what the editor says is wrong: its dialogs, or the details behind its overlay."""
+        texts = self.page.locator(_DIALOG).all_inner_texts()
+        if self.page.locator(_ERRORS).count():
+            texts += self.page.locator(_ERRORS).all_inner_texts()
+            self.page.get_by_test_id("error-overlay-see-errors").click()
+            panel = self.page.get_by_test_id("properties-panel")
+            panel.locator("[data-testid^=error-group]").first.wait_for()
+            for info in panel.get_by_label("Info for", exact=False).all():
+                info.click()
+            texts.append(panel.inner_text())
+            panel.get_by_label("Toggle properties panel").click()
+        return "\n".join(texts)
 
     def close_dialogs(self) -> None:
-        """Close whatever dialogs are open."""
-        while self.page.locator(".global-dialog").count():
-            before = self.page.locator(".global-dialog").count()
+        """Close whatever dialogs and error overlay are open."""
+        if self.page.locator(_ERRORS).count():
+            self.page.get_by_test_id("error-overlay-dismiss").click()
+        while before := self.page.locator(_DIALOG).count():
             self.page.mouse.click(3, 3)  # beside it; not every dialog heeds Escape
             self.page.wait_for_function(
-                "n => document.querySelectorAll('.global-dialog').length < n", arg=before
+                "([dialog, n]) => document.querySelectorAll(dialog).length < n",
+                arg=[_DIALOG, before],
             )
 
     def red_nodes(self) -> list[str]:
@@ -191,15 +200,18 @@ class Editor:
     def run(self) -> Run:
         """Press Run and wait for the end, or for the dialog that tells why there is no run."""
         self.page.evaluate(_FOLLOW)
-        self.page.get_by_test_id("queue-button").get_by_role("button").first.click()
+        button = "button[data-testid=queue-button], [data-testid=queue-button] button"
+        self.page.locator(button).first.click()
         self.page.wait_for_function(
-            "followedRun.end || document.querySelector('.global-dialog')", timeout=2 * _TIMEOUT
+            "complaint => followedRun.end || document.querySelector(complaint)",
+            arg=f"{_DIALOG}, {_ERRORS}",
+            timeout=2 * _TIMEOUT,
         )
         self.page.wait_for_timeout(300)
         followed = self.page.evaluate("followedRun")
         error = followed["error"]
         if followed["end"] is None:
-            error = self.dialogs()
+            error = self.complaints()
         return Run(followed["outputs"], error)
 
     def wait_for_token_counts(self) -> None:
