@@ -45,12 +45,13 @@ export function reportWords(report) {
     case "prompt":
       return countWords(report)
     case "connector":
-      return `${promptWords(report.prompts)}\n${passWords(report)}`
+      return [
+        promptWords(report.prompts),
+        passWords(report),
+        ...(report.long ? [lengthWords(report.long)] : []),
+      ].join("\n")
     case "long":
-      return t(
-        "<tokens> tokens: the connector <connector> was trained on <trained> and has not seen longer prompts",
-        report,
-      )
+      return lengthWords(report)
     case "frozen":
       return t(
         "An ELLA conditioning stays at one timestep for this whole run: a node between it and the sampler has replaced its tokens by others. Leave that node out.",
@@ -58,6 +59,13 @@ export function reportWords(report) {
     default:
       return report.text
   }
+}
+
+function lengthWords(long) {
+  return t(
+    "<tokens> tokens: the connector <connector> was trained on <trained> and has not seen longer prompts",
+    long,
+  )
 }
 
 function promptWords(prompts) {

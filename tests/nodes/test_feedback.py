@@ -222,6 +222,19 @@ def test_a_run_without_an_editor_writes_on_nobodys_nodes(host, texts):
     assert "ella.report" not in events
 
 
+def test_a_prompt_that_is_too_long_is_in_the_report(host):
+    text = fresh(" ".join([SENTENCE] * 20))
+    graph = EllaGraph(text, "")
+    graph.save(graph.sample(record=False, steps=1))
+    first, last = reports(run(host, graph), graph.conditioning)
+    about = {"connector": "tsc.safetensors", "tokens": tokens(host, text), "trained": 128}
+    assert first["kind"] == "long"
+    assert first == {**first, **about}
+    assert last["kind"] == "connector"
+    assert last["long"] == about
+    assert last["text"].endswith(first["text"])
+
+
 def test_two_equal_prompts_both_report(host):
     text = fresh("A red cat.")
     graph = EllaGraph(text, text)

@@ -34,6 +34,7 @@ class Report:
             {"name": name, "tokens": [prompt.features.shape[1] for prompt, _ in each.parts]}
             for name, each in embeds
         ]
+        self._long: dict[str, Any] | None = None  # the longest of the prompts that are too long
         self._run: Any = _NO_RUN
         self._warned_in: Any = _NO_RUN
         self._passes: list[Passes] = []
@@ -58,13 +59,16 @@ class Report:
             return
         self._enter_run()
         computed = frozenset().union(*(passes.timesteps for passes in self._passes))
-        values = {
+        values: dict[str, Any] = {
             "passes": sum(passes.count for passes in self._passes),
             "timesteps": len(computed),
             "milliseconds": round(1000 * sum(passes.seconds for passes in self._passes)),
         }
         text = f"{_describe(self._prompts)} ·\nconnector: {_summarise(**values)}"
-        send_report("connector", text, self._node_id, prompts=self._prompts, **values)
+        if self._long:
+            text += f"\n{_describe_length(**self._long)}"
+        values |= {"prompts": self._prompts, "long": self._long}
+        send_report("connector", text, self._node_id, **values)
 
     def warn_of_change(self) -> None:
         """Say once per sampler that another node changed the prompts' tokens."""
@@ -80,13 +84,12 @@ class Report:
         send_report("frozen", text)
 
     def warn_of_length(self, connector: str, tokens: int, trained: int) -> None:
-        """Say on the running node that a prompt is longer than those of the training."""
-        text = (
-            f"{tokens:,} tokens: the connector {connector} was trained on {trained:,} and "
-            f"has not seen longer prompts"
-        )
+        """Say now, and in each report of a run, that a prompt is longer than the training's."""
+        about: dict[str, Any] = {"connector": connector, "tokens": tokens, "trained": trained}
+        text = _describe_length(**about)
         logger.warning("%s", text)
-        send_report("long", text, connector=connector, tokens=tokens, trained=trained)
+        send_report("long", text, **about)
+        self._long = max(self._long or about, about, key=lambda each: each["tokens"])
 
     def _enter_run(self) -> None:
         context = get_executing_context()
@@ -109,6 +112,13 @@ def _summarise(passes: int, timesteps: int, milliseconds: int) -> str:
         return "nothing to compute, all kept"
     took = f"{milliseconds / 1000:.2f} s" if milliseconds >= 100 else f"{milliseconds} ms"
     return f"{_number(passes, 'pass', 'passes')} for {_number(timesteps, 'timestep')}, {took}"
+
+
+def _describe_length(connector: str, tokens: int, trained: int) -> str:
+    return (
+        f"{tokens:,} tokens: the connector {connector} was trained on {trained:,} and has not seen "
+        f"longer prompts"
+    )
 
 
 def _number(count: int, one: str, many: str = "") -> str:
