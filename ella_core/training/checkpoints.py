@@ -50,6 +50,7 @@ class Checkpoints:
         part = path.with_suffix(".part")
         try:
             accelerator.save_state(str(part))
+            accelerator.wait_for_everyone()  # each process writes a file of its own
             if accelerator.is_main_process:
                 save_connector(connector, part / CONNECTOR)
                 (part / "course.json").write_text(json.dumps({"step": step, **course}))
