@@ -1,0 +1,46 @@
+"""Pictures and settings of training runs that take seconds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+PICTURES = 12
+WORDS = ("a red barn", "two cats on a wall", "fog", "a very small boat under a tall bridge")
+
+
+def write_pictures(folder: Path, count: int = PICTURES) -> Path:
+    """Pictures of noise with captions of two kinds, and targets of the alignment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        pixels = rng.integers(0, 255, (40, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:03d}.png")
+        captions = {"long": [f"{WORDS[i % 4]}, number {i}", "no more"], "short": WORDS[i % 4]}
+        (folder / f"{i:03d}.json").write_text(json.dumps({"captions": captions}))
+        np.save(folder / f"{i:03d}.context.npy", rng.standard_normal((4, 768), dtype=np.float32))
+    np.save(folder / "empty.context.npy", np.zeros((4, 768), dtype=np.float32))
+    return folder
+
+
+def settings(models: Path, data: Path, run: Path, **changes) -> dict:
+    """A run of small parts that takes a second."""
+    source = {"pictures": str(data / "pictures"), "cache": str(data / "cache")}
+    time = {"channels": 32, "dim": 16}
+    resampler = {"llm_dim": 64, "width": 32, "context_dim": 768, "layers": 1, "heads": 4}
+    return {
+        "run": str(run),
+        "base": {"path": str(models / "base.safetensors")},
+        "llm": {"path": str(models / "llm")},
+        "connector": {"resampler": {**resampler, "num_latents": 4, "time": time}},
+        "text": {"tokens": 32, "flexible": True},
+        "data": {"resolution": 32, "sources": [source], "workers": 1},
+        "optimiser": {"lr": 1e-3},
+        "batch": 4,
+        "micro_batch": 2,
+        "steps": 20,
+        "precision": "fp32",
+        "checkpoint": {"every": 5},
+        **changes,
+    }
