@@ -24,7 +24,7 @@ def write_pictures(folder: Path, count: int = PICTURES) -> Path:
     return folder
 
 
-def settings(models: Path, data: Path, run: Path, **changes) -> dict:
+def settings(models: Path, data: Path, run: Path, /, **changes) -> dict:
     """A run of small parts that takes a second."""
     source = {"pictures": str(data / "pictures"), "cache": str(data / "cache")}
     time = {"channels": 32, "dim": 16}
