@@ -19,9 +19,9 @@ _LONGEST_PAUSE = 8  # seconds after errors in a row
 
 def paint_on_servers(
     jobs: Sequence[Job],
+    on_end: Callable[[], object],
     workflow: Workflow,
     addresses: Sequence[str],
-    on_end: Callable[[], object],
     queue: int = 2,
     timeout: float = 600,
 ) -> list[Job]:
@@ -32,23 +32,23 @@ def paint_on_servers(
 
     Args:
         jobs: at least one.
+        on_end: called as often as a job ends.
         workflow: what the servers run.
         addresses: http://HOST:PORT of each server.
-        on_end: called as often as a job ends.
         queue: prompts that each server has at a time.
         timeout: seconds that a picture may take.
 
     Raises:
         EllaError: No server is reached or takes the workflow, or too many pictures in a row failed.
     """
-    return asyncio.run(_paint(jobs, workflow, addresses, on_end, queue, timeout))
+    return asyncio.run(_paint(jobs, on_end, workflow, addresses, queue, timeout))
 
 
 async def _paint(
     jobs: Sequence[Job],
+    on_end: Callable[[], object],
     workflow: Workflow,
     addresses: Sequence[str],
-    on_end: Callable[[], object],
     queue: int,
     timeout: float,
 ) -> list[Job]:
