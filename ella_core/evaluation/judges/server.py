@@ -123,7 +123,7 @@ class ServerJudge:
                 raise
             except requests.ConnectionError as error:
                 problem, lost = str(error), True
-            except (requests.Timeout, LookupError, TypeError, ValueError) as error:
+            except (requests.RequestException, LookupError, TypeError, ValueError) as error:
                 problem = f"no usable answer: {error!r}"
         if lost:
             raise EllaError(
