@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from ella_core.config import LLMIdentity
 from ella_core.text_encoders import EncodedPrompt
 from tiny_models import import_host
 
@@ -29,7 +30,7 @@ from ella_core.comfy.llm.cache import FeatureCache, cache_key
 def prompt(seed=0, dtype=torch.float32, tokens=5):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(1, tokens, 8, generator=generator).to(dtype)
-    return EncodedPrompt(features, tokens=tokens, windows=2, dropped=3)
+    return EncodedPrompt(features, LLMIdentity("t5", 24), tokens=tokens, windows=2, dropped=3)
 
 
 def same(a, b):
