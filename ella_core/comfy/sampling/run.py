@@ -96,17 +96,18 @@ class ModelCall:
         """Have the stores compute what is missing: at the first call of a run, its schedule."""
         missing: dict[ELLA, list[TimestepPrompt]] = {}
         prompts = list(dict.fromkeys(prompts))
-        for prompt in prompts:
-            if not prompt.ella.store.has(prompt.parts, self.timesteps):
-                missing.setdefault(prompt.ella, []).append(prompt)
+        timesteps = self.timesteps  # before the schedule: reading them reads it
         schedule = self._run.schedule or []
+        for prompt in prompts:
+            if not prompt.ella.store.has(prompt.parts, [*schedule, *timesteps]):
+                missing.setdefault(prompt.ella, []).append(prompt)
         for ella, together in missing.items():
             parts = [part for prompt in together for part in prompt.parts]
             observers = {prompt.observer for prompt in together}
             # A sigma between two steps is computed too fast for a progress bar.
             watching = [] if ella.store.has(parts, schedule) else observers
             passes = ella.store.prepare(
-                parts, [*schedule, *self.timesteps], self._device, partial(_progress, watching)
+                parts, [*schedule, *timesteps], self._device, partial(_progress, watching)
             )
             for observer in observers:
                 observer.add(passes)

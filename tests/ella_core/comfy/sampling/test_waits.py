@@ -108,6 +108,22 @@ def test_a_call_on_the_schedule_reads_its_sigma_and_moves_nothing(pair):
     assert [(waits.reads, waits.moves) for waits in others] == [(["tolist"], [])] * 4
 
 
+def test_the_first_call_has_the_whole_schedule_computed(pair):
+    """Also if an earlier schedule began with the same timestep: it is fetched at once."""
+    from ella_core.comfy.sampling.context import prompts_of
+    from ella_core.comfy.sampling.timesteps import sigma_to_timestep
+    from ella_core.store import ContextStore
+
+    prompts = [prompt for ((tensor, _),) in pair for prompt in prompts_of(tensor)]
+    parts = [part for prompt in prompts for part in prompt.parts]
+    cpu, ella = torch.device("cpu"), prompts[0].ella
+    ella.store = ContextStore(ella.connector, cpu)
+    timesteps = sigma_to_timestep(Model().model_sampling, SIGMAS[:-1])
+    ella.store.prepare(parts, timesteps[:1], cpu)
+    list(calls(pair, [SIGMAS[:1]], cpu))
+    assert ella.store.has(parts, timesteps)
+
+
 def test_a_call_that_takes_a_pass_reads_no_more(pair):
     """Neither does one off the schedule, nor one whose samples are at different sigmas."""
     sigmas = [torch.tensor(pair) for pair in ([14.0, 14.0], [5.0, 5.0], [2.0, 0.2])]
