@@ -156,8 +156,6 @@ def _changed(folder: str, time: float) -> bool:
 
 
 def _llms_among(root: Path, files: list[Path]) -> list[str]:
-    from ...text_encoders.single_file import is_llm_file  # not at ComfyUI's start
-
     folders = {file.parent for file in files if _is_config(file)} - {Path()}
     single = [
         file
@@ -166,10 +164,16 @@ def _llms_among(root: Path, files: list[Path]) -> list[str]:
         or (
             file.suffix.lower() == ".safetensors"
             and file.parent not in folders
-            and is_llm_file(root / file)
+            and _is_llm_file(root / file)
         )
     ]
     return [path.as_posix() for path in [*folders, *single]]
+
+
+def _is_llm_file(file: Path) -> bool:
+    from ...text_encoders.single_file import is_llm_file  # at ComfyUI's start only if there is one
+
+    return is_llm_file(file)
 
 
 def _is_config(file: Path) -> bool:
