@@ -1,7 +1,10 @@
 """One real ComfyUI for all tests that need a host."""
 
+import shutil
+
 import pytest
 
+from bootstrap import host_dir
 from comfyui import Server
 from support.host import HOST_PACKS, Host, assemble
 
@@ -18,6 +21,8 @@ def host(tmp_path_factory):
     (elsewhere / "my ella/other.safetensors").touch()
     paths = base / "paths.yaml"
     paths.write_text(f"x:\n  base_path: '{elsewhere}'\n  ella: my ella\n  ella_encoder: my llms\n")
+    (base / "input").mkdir()  # with ComfyUI's own picture, which it has in its own folder
+    shutil.copy(host_dir() / "input/example.png", base / "input")
     arguments = ["--cpu", "--extra-model-paths-config", str(paths)]
     with Server(base, arguments, [HOST_PACKS / "ella_test_nodes"]) as server:
         yield Host(server, weights)

@@ -1,11 +1,10 @@
 """The bundled workflows, set to the tests' small models."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-from bootstrap import ROOT, host_dir
+from bootstrap import ROOT
 from workflow import set_widgets, widgets
 
 from .host import T5, Host
@@ -43,9 +42,6 @@ def small(host: Host, path: Path) -> dict[str, Any]:
         checkpoints = host.models / "checkpoints"
         if not (checkpoints / _WITH_CLIP).is_file():
             add_clip(checkpoints / _CHOSEN["ckpt_name"], checkpoints / _WITH_CLIP)
-    if "LoadImage" in types:  # ComfyUI's own picture, missing where it runs on another folder
-        (host.server.base / "input").mkdir(exist_ok=True)
-        shutil.copy(host_dir() / "input/example.png", host.server.base / "input")
     for node in workflow["nodes"]:
         pixels = {k: v for k, v in widgets(node).items() if k in ("width", "height", "x", "y")}
         set_widgets({"nodes": [node]}, **{k: v // SMALLER for k, v in pixels.items()})
