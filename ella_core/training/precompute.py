@@ -41,7 +41,7 @@ def precompute(config: TrainConfig) -> Problems:
         EllaError: see `CaptionEncoder`, `load_base`, `picture_shards`; the disk is full; or a
             shard that is already there was made with another contract.
     """
-    state = PartialState()
+    state = PartialState(cpu=not torch.accelerator.is_available())
     everything = (*config.data.sources, *config.validation.sources)
     sources = [source for source in everything if source.pictures and source.cache]
     if not sources:

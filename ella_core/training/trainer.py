@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,7 @@ class Trainer:
         """
         self.config = config
         self.accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),  # else processes without a GPU don't join
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             kwargs_handlers=[
                 # The alignment has no use for SDXL's pool.
@@ -205,7 +207,8 @@ class Trainer:
         connector = self.parts.connector
         connector.metadata = replace(connector.metadata, steps=self.step)
         with self._averaged():
-            self._checkpoints.save(self.accelerator, self.step, self._course, connector)
+            averaged = deepcopy(connector)  # the state to go on from is not averaged
+        self._checkpoints.save(self.accelerator, self.step, self._course, averaged)
 
     def _flush_log(self) -> None:
         if self._writer:
