@@ -62,7 +62,7 @@ def test_the_report_of_a_run(editor):
 def test_the_only_llm_is_offered_for_a_missing_one(editor):
     """No connector is installed, so none is offered."""
     editor.load(small_workflow())
-    dialog = editor.page.locator(".global-dialog, [role=dialog]").filter(
+    dialog = editor.page.locator(".global-dialog, [role=dialog][data-dismissable-layer]").filter(
         has_text=f"未安装 {T5}。要使用 t5 吗？"
     )
     assert "tsc.safetensors" not in dialog.inner_text()

@@ -20,7 +20,7 @@ HOW_TO_GET_ONE = (
 # Nothing that phones home, and no sandbox, which needs rights that containers don't give.
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
 _TIMEOUT = 120_000  # ms; small machines take their time
-_DIALOG = ".global-dialog, [role=dialog]"
+_DIALOG = ".global-dialog, [role=dialog][data-dismissable-layer]"
 _ERRORS = "[data-testid=error-overlay]"  # what newer editors show in place of some dialogs
 
 _FOLLOW = """() => {
