@@ -1,6 +1,7 @@
 """Makes a picture with ELLA in a real ComfyUI, from nothing but Python 3.11.
 
-python scripts/demo.py                     a first picture, from small random image models
+python scripts/demo.py                     a first picture, by the miniature: a toy model
+python scripts/demo.py --prompt TEXT       of other words that the miniature knows
 python scripts/demo.py --models DIR        with the real weights of a ComfyUI `models` folder
 python scripts/demo.py --serve             and leaves ComfyUI up, to go on in the browser
 """
@@ -15,12 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from bootstrap import ROOT, host_dir, reexec_in_environment
 
+sys.path.insert(0, str(ROOT))  # ahead of this folder, whose miniature.py is a command
+
 if TYPE_CHECKING:
     from comfyui import Server
 
 BASE = ROOT / ".demo"
 WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
-TITLE = "ELLA demo"  # of the workflow that --serve leaves in the editor's list
+TITLE = "ELLA demo"  # begins the names of what --serve leaves in the editor's list
+PROMPT = (
+    "a red circle in the top left corner, a small blue star in the centre and a yellow triangle "
+    "at the bottom right on a black background"
+)
+ABOUT = (
+    "This is the miniature: a toy world of coloured shapes, trained in an hour on two CPU cores. "
+    "For real pictures run: python scripts/demo.py --models DIR (SD1.5, the ELLA connector and "
+    "FLAN-T5-XL, see README.md)"
+)
 
 
 @dataclass
@@ -38,13 +50,19 @@ def main() -> int:
     reexec_in_environment()
     from comfyui import Server
 
-    choice = _assemble(arguments.models)
+    choice = _find_real(arguments.models) if arguments.models else None
+    if not choice:
+        unknown = _unknown_words(arguments.prompt or PROMPT)
+        if unknown:
+            print(f"[demo] {unknown}", file=sys.stderr)
+            return 1
+        choice = _install_miniature()
     workflow = _prepare_workflow(choice, arguments.prompt)
     print(f"[demo] starting ComfyUI from {host_dir()}", flush=True)
     with Server(BASE, _server_arguments(arguments.models)) as server:
         path = _make_picture(server, workflow)
         if path and arguments.serve:
-            _serve(server, workflow)
+            _serve(server, {TITLE: workflow, **_further_workflows(choice)})
     return 0 if path else 1
 
 
@@ -59,59 +77,57 @@ def _parse() -> argparse.Namespace:
     return arguments
 
 
-def _assemble(models: Path | None) -> Choice:
-    """Real models where they are there, small random ones and SmolLM2 elsewhere."""
-    import torch
-
+def _find_real(models: Path) -> Choice | None:
+    """Return the real weights in a folder, or None if they are not all there."""
     import real_models
-    import smollm2
-    from tiny_models import ResamplerConfig, draw_checkpoint, draw_connector
 
-    choice = Choice("ella-demo-sd15.safetensors", "ella-demo-tsc.safetensors", smollm2.NAME)
-    found = real_models.find(models) if models else real_models.Found()
-    random = []
-    if found.checkpoint:
-        choice.ckpt_name = found.checkpoint
-    else:
-        random.append("U-Net and VAE")
-        path = BASE / "models/checkpoints" / choice.ckpt_name
-        if not path.is_file():
-            draw_checkpoint(
-                path,
-                dtype=torch.float16,
-                transformer_depth_output=[0, 0],
-                transformer_depth_middle=-2,
-            )
-    if found.connector and found.llm:
-        choice.ella_name, choice.llm_name = found.connector, found.llm
-    else:
-        random.append("connector")
-        path = BASE / "models/ella" / choice.ella_name
-        if not path.is_file():
-            draw_connector(path, ResamplerConfig(llm_dim=576, layers=2), dtype=torch.float16)
-        smollm2.unpack_smollm2(BASE / "models/text_encoders" / choice.llm_name)
-    if models:
-        for part, name in asdict(found).items():
-            print(f"[demo] {part} in {models}: {name or 'not found'}")
-    for part, name in asdict(choice).items():
-        print(f"[demo] {part}: {name}")
-    if random:
-        print(
-            f"[demo] {' and '.join(random)}: random weights, so the picture is an abstract pattern"
-        )
-    return choice
+    found = real_models.find(models)
+    for part, name in asdict(found).items():
+        print(f"[demo] {part} in {models}: {name or 'not found'}")
+    if found.checkpoint and found.connector and found.llm:
+        return Choice(found.checkpoint, found.connector, found.llm)
+    return None
+
+
+def _unknown_words(text: str) -> str | None:
+    """Say which words of a prompt mean nothing to the miniature, if any do."""
+    from miniature.captions import unknown_words
+    from miniature.world import BACKGROUNDS, COLOURS, SHAPES, SIZES
+
+    words = unknown_words(text)
+    if not words:
+        return None
+    known = ", ".join((*SIZES, *COLOURS, *SHAPES))
+    return (
+        f"The miniature does not know: {', '.join(words)}. It knows {known}; top, middle, bottom, "
+        f"left, centre and right; left of, right of, above, below and between; on a "
+        f"{', '.join(BACKGROUNDS)} background. Use these words, or real weights with --models DIR."
+    )
+
+
+def _install_miniature() -> Choice:
+    import smollm2
+    from miniature import shipping
+
+    shipping.install(BASE / "models")
+    smollm2.unpack_smollm2(BASE / "models/text_encoders" / smollm2.NAME)
+    print(f"[demo] {ABOUT}")
+    return Choice(shipping.CHECKPOINT, shipping.CONNECTOR, smollm2.NAME)
 
 
 def _prepare_workflow(choice: Choice, text: str | None) -> dict[str, Any]:
+    from miniature.evaluation import SAMPLING
+    from miniature.shipping import CHECKPOINT
     from workflow import set_widgets
 
     workflow: dict[str, Any] = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     set_widgets(workflow, **asdict(choice))
+    if choice.ckpt_name == CHECKPOINT:
+        set_widgets(workflow, **SAMPLING)
+        text = text or PROMPT
     if text is not None:
         prompt_node = next(n for n in workflow["nodes"] if n.get("title", "").startswith("Prompt"))
         set_widgets({"nodes": [prompt_node]}, text=text)
-    if not _has_gpu() and choice.ckpt_name.startswith("ella-demo"):
-        set_widgets(workflow, width=256, height=256)
     return workflow
 
 
@@ -162,13 +178,25 @@ def _make_picture(server: "Server", workflow: dict[str, Any]) -> Path | None:
     return path
 
 
-def _serve(server: "Server", workflow: dict[str, Any]) -> None:
+def _further_workflows(choice: Choice) -> dict[str, dict[str, Any]]:
+    """Return the templates that can run on the miniature, and put their pictures in place."""
+    from miniature import shipping, templates
+
+    if choice.ckpt_name != shipping.CHECKPOINT:
+        return {}
+    templates.write_inputs(BASE / "input")
+    adapted = templates.adapt_all(choice.llm_name)
+    return {f"{TITLE}, {name}": workflow for name, workflow in adapted.items()}
+
+
+def _serve(server: "Server", workflows: dict[str, dict[str, Any]]) -> None:
     user = server.base / "user/default"
     (user / "workflows").mkdir(parents=True, exist_ok=True)
-    (user / "workflows" / f"{TITLE}.json").write_text(json.dumps(workflow), encoding="utf-8")
+    for name, workflow in workflows.items():
+        (user / "workflows" / f"{name}.json").write_text(json.dumps(workflow), encoding="utf-8")
     if not (user / "comfy.settings.json").is_file():  # no tour before the first graph
         (user / "comfy.settings.json").write_text('{"Comfy.TutorialCompleted": true}')
-    print(f"[demo] ComfyUI is up; '{TITLE}' is in its Workflows panel: {server.address}")
+    print(f"[demo] ComfyUI is up; its Workflows panel has {len(workflows)}: {server.address}")
     print("[demo] press Ctrl+C to end it", flush=True)
     try:
         server.wait()

@@ -15,7 +15,7 @@ def test_the_example_runs(tmp_path):
     (code,) = re.findall(r"```python\n(.+?)```", (ROOT / "docs/python.md").read_text("utf-8"), re.S)
     models = tmp_path / ".demo/models"
     write_llama(models / "text_encoders/SmolLM2-135M-Instruct", width=WIDTH)
-    write_tsc(models / "ella/ella-demo-tsc.safetensors", layers=1, llm_dim=WIDTH)
+    write_tsc(models / "ella/ella-miniature-connector.safetensors", layers=1, llm_dim=WIDTH)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}

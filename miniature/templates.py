@@ -1,0 +1,58 @@
+"""The bundled workflows with the miniature chosen: its models, sizes, words and pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .captions import caption
+from .evaluation import SAMPLING, WORKFLOW
+from .shipping import CHECKPOINT, CONNECTOR
+from .world import CELL, PIXELS, draw_scene, paint
+
+#: Nodes that need what the miniature has not: CLIP, a ControlNet.
+_BEYOND = {"CLIPTextEncode", "ControlNetLoader"}
+_PICTURE, _MARKED = "ella-miniature.png", "ella-miniature-marked.png"
+_TEMPLATE_PIXELS = 512
+#: The colour that the inpainting template repaints.
+_MARK = 16754390
+
+
+def adapt(path: Path, llm_name: str) -> dict[str, Any] | None:
+    """Return a bundled workflow set to the miniature, or None if it needs CLIP or a ControlNet."""
+    from workflow import set_widgets, widgets
+
+    workflow: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    types = {node["type"] for node in workflow["nodes"]}
+    if types & _BEYOND:
+        return None
+    set_widgets(workflow, ckpt_name=CHECKPOINT, ella_name=CONNECTOR, llm_name=llm_name)
+    sampling = {k: v for k, v in SAMPLING.items() if k not in ("width", "height")}
+    set_widgets(workflow, **sampling, megapixels=PIXELS**2 / 1024**2)
+    set_widgets(workflow, image=_MARKED if "ImageColorToMask" in types else _PICTURE)
+    for number, node in enumerate(workflow["nodes"]):
+        values = widgets(node)
+        pixels = {k: v for k, v in values.items() if k in ("width", "height", "x", "y")}
+        scaled = {k: v * PIXELS // _TEMPLATE_PIXELS for k, v in pixels.items()}
+        set_widgets({"nodes": [node]}, **scaled)
+        if values.get("text"):
+            text = caption(draw_scene(number, "new"), number)
+            set_widgets({"nodes": [node]}, text=text)
+    return workflow
+
+
+def adapt_all(llm_name: str) -> dict[str, dict[str, Any]]:
+    """Return file name -> workflow of all that can run on the miniature."""
+    adapted = {path.stem: adapt(path, llm_name) for path in sorted(WORKFLOW.parent.glob("*.json"))}
+    return {name: workflow for name, workflow in adapted.items() if workflow}
+
+
+def write_inputs(folder: Path) -> None:
+    """Write the pictures that the adapted workflows load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = (paint(draw_scene(0, "new"), 0) * 255).round().astype(np.uint8)
+    Image.fromarray(pixels).save(folder / _PICTURE)
+    pixels[CELL : 2 * CELL, CELL : 2 * CELL] = np.frombuffer(_MARK.to_bytes(3, "big"), np.uint8)
+    Image.fromarray(pixels).save(folder / _MARKED)
