@@ -35,8 +35,9 @@ def test_missing_models_are_offered_for_download(editor, workflow):
 
 
 def test_an_error_in_our_javascript_is_seen(editor):
-    editor.page.evaluate("setTimeout(() => { throw new Error('/extensions/ELLA-Nodes/x.js') })")
-    editor.page.wait_for_timeout(100)
+    throw = "setTimeout(() => { throw new Error('/extensions/ELLA-Nodes/x.js') })"
+    with editor.page.expect_event("pageerror"):
+        editor.page.evaluate(throw)
     assert len(editor.errors) == 1
     editor.errors.clear()
 
