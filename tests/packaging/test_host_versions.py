@@ -38,7 +38,7 @@ def test_a_comfyui_that_is_too_old_says_so_in_one_line(tmp_path):
             shutil.copytree(ROOT / folder, pack / folder)
         shutil.copy(ROOT / "__init__.py", pack)
     replace(pack.with_name(PACK_NAME) / "nodes/types.py", "comfy_api.latest", "comfy_api.not_yet")
-    file = pack / "ella_core/comfy/sampling/conditioning.py"
+    file = pack / "ella_core/comfy/sampling/wrappers.py"
     replace(file, "WrappersMP.PREPARE_SAMPLING", "WrappersMP.NOT_YET")
     with Server(tmp_path, ["--cpu"], with_pack=False) as server:
         infos = server.get("/object_info")
