@@ -83,11 +83,15 @@ class ModelCall:
     @cached_property
     def timesteps(self) -> list[int]:
         """The timestep of each sample. Read with the schedule, where that is not known yet."""
-        count, sigma = len(self._sigma), self._sigma
+        model_sampling, count = self._model.model_sampling, len(self._sigma)
+        timestep = sigma_to_timestep(model_sampling, self._sigma)
         unknown = self._run.schedule is None
         if unknown and self._sigmas is not None:
-            sigma = torch.cat([sigma, self._sigmas[:-1].to(sigma)])  # it ends at the last one
-        timesteps = sigma_to_timestep(self._model.model_sampling, sigma)
+            # Apart from the sigma: half-way between two timesteps, the rounding of ComfyUI's
+            # float32 depends on the number of sigmas. The run ends at the last one.
+            schedule = sigma_to_timestep(model_sampling, self._sigmas[:-1])
+            timestep = torch.cat([timestep, schedule.to(timestep)])
+        timesteps: list[int] = timestep.tolist()
         if unknown:
             self._run.schedule = timesteps[count:]
         return timesteps[:count]

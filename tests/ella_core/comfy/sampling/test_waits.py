@@ -65,7 +65,7 @@ def pair(tmp_path):
     embeds = LLMEmbeds(tuple(parts[:2]), (), "llm"), LLMEmbeds(tuple(parts[2:]), (), "llm")
     clip = [[torch.randn(1, 4, 64), {}]]
     made = make_pair(ella, embeds, (clip, clip), Report(None, []))
-    timesteps = sigma_to_timestep(Model().model_sampling, SIGMAS[:-1])
+    timesteps = sigma_to_timestep(Model().model_sampling, SIGMAS[:-1]).tolist()
     ella.store.prepare([part for part, _ in parts], timesteps, torch.device("cpu"))
     return made
 
@@ -118,7 +118,7 @@ def test_the_first_call_has_the_whole_schedule_computed(pair):
     parts = [part for prompt in prompts for part in prompt.parts]
     cpu, ella = torch.device("cpu"), prompts[0].ella
     ella.store = ContextStore(ella.connector, cpu)
-    timesteps = sigma_to_timestep(Model().model_sampling, SIGMAS[:-1])
+    timesteps = sigma_to_timestep(Model().model_sampling, SIGMAS[:-1]).tolist()
     ella.store.prepare(parts, timesteps[:1], cpu)
     list(calls(pair, [SIGMAS[:1]], cpu))
     assert ella.store.has(parts, timesteps)
