@@ -76,7 +76,7 @@ def test_ten_thousand_words_are_fine_and_warned_about(host):
 
 @pytest.mark.parametrize(
     ("long_prompt", "count"),
-    [("whole", "70,690 tokens; "), ("chunk", "71,259 tokens in 604 chunks of at most 128; ")],
+    [("whole", "70,690 tokens; "), ("chunk", "71,259 tokens in 604 chunks of at most 128")],
 )
 def test_a_million_characters_are_fine(host, long_prompt, count):
     # Without the blanks these are 280,000 tokens, which took 192 s whole and 116 s in chunks.
