@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +18,37 @@ from .training import Log
 from .world import draw_scene, paint
 
 ROOT = Path(__file__).parents[1]
-BASE_STEPS = 670
-CAPTIONS = 11_000
 LICENCE = {"licence": "Apache-2.0", "made_by": "python scripts/miniature.py train"}
 
 
-def train(run: Path) -> None:
+@dataclass(frozen=True)
+class Sizes:
+    """How long the stages are.
+
+    Attributes:
+        vae_steps: of the VAE's training.
+        base_steps: of the base's training.
+        base_pictures: different ones that the base is trained on.
+        judged: scenes that the base paints in the end.
+        captions: that the connector is trained on.
+        align: settings that differ from the connector's config, such as steps=2.
+    """
+
+    vae_steps: int = 3000
+    base_steps: int = 670
+    base_pictures: int = 4000
+    judged: int = 32
+    captions: int = 11_000
+    align: tuple[str, ...] = ()
+
+
+def train(run: Path, data: Path = shipping.DATA, sizes: Sizes | None = None) -> None:
     """Go through the stages, or on from where an earlier call was interrupted.
 
     Args:
         run: folder of checkpoints, curves, training pictures and caches.
+        data: folder that the packed models are written to.
+        sizes: of the stages.
     """
     import smollm2
     from tiny_models import import_host
@@ -34,36 +57,37 @@ def train(run: Path) -> None:
     os.chdir(ROOT)
     torch.set_num_threads(os.cpu_count() or 1)
     import_host()
+    sizes = sizes or Sizes()
     log = Log(run)
-    autoencoder = vae.train(log)
-    unet = base.train(autoencoder, log, BASE_STEPS)
-    held_out = [draw_scene(seed, "new") for seed in range(32)]
+    autoencoder = vae.train(log, sizes.vae_steps)
+    unet = base.train(autoencoder, log, sizes.base_steps, sizes.base_pictures)
+    held_out = [draw_scene(seed, "new") for seed in range(sizes.judged)]
     log.add("base_pictures", **sampler.evaluate_base(unet, autoencoder, held_out))
     checkpoint = run / "base.safetensors"
     if not checkpoint.is_file():
         save_file(shipping.checkpoint(_half(unet), _half(autoencoder)), checkpoint)
     smollm2.unpack_smollm2(run / smollm2.NAME)
-    _write_pictures(run / "pictures")
+    _write_pictures(run / "pictures", sizes.captions)
     for command in ("precompute", "train"):
-        _ella_train(command, run)
-    _ship(unet, autoencoder, run / "align/connector.safetensors")
+        _ella_train(command, run, sizes.align)
+    _ship(unet, autoencoder, run / "align/connector.safetensors", data)
 
 
-def _ella_train(command: str, run: Path) -> None:
+def _ella_train(command: str, run: Path, settings: Sequence[str]) -> None:
     from ella_core.training.cli import main
 
     text = (ROOT / "configs/miniature-align.yaml").read_text(encoding="utf-8")
     moved = run / "miniature-align.yaml"
     moved.write_text(text.replace(".cache/miniature", run.as_posix()), encoding="utf-8")
-    if main([command, str(moved)]):
+    if main([command, str(moved), *settings]):
         raise SystemExit(1)
 
 
-def _write_pictures(folder: Path) -> None:
+def _write_pictures(folder: Path, number: int) -> None:
     """Write training pictures with captions, and the scene tokens to align them to."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "empty.context.npy", base.scene_tokens(None).half().numpy())
-    for seed in range(CAPTIONS):
+    for seed in range(number):
         scene = draw_scene(seed)
         name = folder / f"{seed:06d}"
         if name.with_suffix(".txt").is_file():
@@ -78,12 +102,12 @@ def _half(module: torch.nn.Module) -> shipping.State:
     return {name: tensor.half() for name, tensor in module.state_dict().items()}
 
 
-def _ship(unet: torch.nn.Module, autoencoder: vae.VAE, connector: Path) -> None:
+def _ship(unet: torch.nn.Module, autoencoder: vae.VAE, connector: Path, data: Path) -> None:
     with safe_open(connector, framework="pt") as file:
         metadata = file.metadata() or {}
-    shipping.pack(unet.state_dict(), shipping.DATA / "base.safetensors.xz", LICENCE)
-    shipping.pack(autoencoder.state_dict(), shipping.DATA / "vae.safetensors.xz", LICENCE)
-    target = shipping.DATA / "connector.safetensors.xz"
+    shipping.pack(unet.state_dict(), data / "base.safetensors.xz", LICENCE)
+    shipping.pack(autoencoder.state_dict(), data / "vae.safetensors.xz", LICENCE)
+    target = data / "connector.safetensors.xz"
     shipping.pack(load_file(connector), target, {**metadata, **LICENCE})
-    sizes = {path.name: path.stat().st_size for path in shipping.DATA.glob("*.xz")}
+    sizes = {path.name: path.stat().st_size for path in data.glob("*.xz")}
     print(f"[miniature] shipped {json.dumps(sizes)}, {sum(sizes.values()) / 1e6:.1f} MB together")

@@ -29,9 +29,9 @@ PROMPT = (
     "at the bottom right on a black background"
 )
 ABOUT = (
-    "This is the miniature: a toy world of coloured shapes, trained in an hour on two CPU cores. "
-    "For real pictures run: python scripts/demo.py --models DIR (SD1.5, the ELLA connector and "
-    "FLAN-T5-XL, see README.md)"
+    "This is the miniature: a toy world of coloured shapes, trained in about an hour on two CPU "
+    "cores. For real pictures run: python scripts/demo.py --models DIR (SD1.5, the ELLA connector "
+    "and FLAN-T5-XL, see README.md)"
 )
 
 

