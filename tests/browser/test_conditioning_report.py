@@ -81,7 +81,7 @@ def test_a_note_on_a_node_of_comfyuis_goes_with_the_next_run(editor):
     say(editor, node_id, prompts=PROMPTS, **SAID)  # about a node of another workflow
     assert report(editor, sampler) is None
     say(editor, node_id, kind="frozen", text="in English")
-    assert "ELLA Blend Embeds" in report(editor, sampler)
+    assert "stays at one timestep" in report(editor, sampler)
     noted = editor.serialize()
     assert [n["widgets_values"] for n in noted["nodes"] if n["type"] == "KSampler"] == [
         n["widgets_values"] for n in saved["nodes"] if n["type"] == "KSampler"

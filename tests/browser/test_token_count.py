@@ -282,8 +282,5 @@ def test_the_saved_workflow_is_the_same_without_it(editor, without):
         found[key].append(each.page.evaluate(created))
         each.page.evaluate(f"{node}.widgets[0].value = 'A red cat {key} a hat.'")
         assert each.run().error is None
-        _, *others = prompt_node(each.serialize())["widgets_values"]
-        if key == "without":
-            assert others.pop().endswith(" tokens")
-        found[key].append(others)
+        found[key].append(prompt_node(each.serialize())["widgets_values"][1:])
     assert found["with"] == found["without"]

@@ -63,7 +63,7 @@ def test_models_that_are_loaded_in_part_give_the_same_picture(host, start, pictu
         assert result.error is None, result.error
         log = server.log_text()
         assert {"BaseModel", "Resampler"} <= set(re.findall(r"Requested to load (\w+)", log))
-        assert log.count("loaded partially") == 2
+        assert log.count("loaded partially") >= 2  # the connector also before the U-Net is there
         assert log.count("loaded completely") == 1
         assert re.search("Requested to load Holder\n.*loaded completely", log)
         assert torch.equal(Host(server, host.tsc_weights).latent(result, saved), picture)

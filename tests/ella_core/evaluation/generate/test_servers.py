@@ -141,10 +141,10 @@ def test_no_server(workflow, jobs):
 
 def test_no_server_takes_the_workflow(host, workflow_file, jobs, tmp_path):
     graph = json.loads(workflow_file.read_text())
-    graph["1"]["inputs"]["ckpt_name"] = "other.safetensors"
+    graph["1"]["inputs"]["ckpt_name"] = "gone.safetensors"
     (tmp_path / "workflow.json").write_text(json.dumps(graph))
     other = Workflow.load(tmp_path / "workflow.json", ["Prompt"])
-    with pytest.raises(EllaError, match=r"(?s)No server takes.*CheckpointLoaderSimple.*other"):
+    with pytest.raises(EllaError, match=r"(?s)No server takes.*CheckpointLoaderSimple.*gone"):
         paint_on_servers(jobs, lambda: None, other, [host.server.address])
 
 
