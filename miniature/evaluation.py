@@ -61,11 +61,11 @@ def prompts(name: str, number: int, seed: int) -> list[Prompt]:
 def judge_all(pictures: list[np.ndarray], made: list[Prompt]) -> dict[str, float]:
     """Judge each picture by its own scene and, as chance, by the scene of another caption."""
     scenes = [prompt.scene for prompt in made]
-    chance = mean_verdict(pictures, _shuffled(scenes))["objects_right"]
+    chance = mean_verdict(pictures, shuffled(scenes))["objects_right"]
     return {**mean_verdict(pictures, scenes), "shuffled": chance}
 
 
-def _shuffled(scenes: list[Scene]) -> list[Scene]:
+def shuffled(scenes: list[Scene]) -> list[Scene]:
     """Return the scenes in an order in which none is where it was."""
     order = list(range(len(scenes)))
     random.Random(0).shuffle(order)

@@ -2,6 +2,9 @@
 
 python scripts/miniature.py train                       all stages, or what is left of them
 python scripts/miniature.py evaluate --scenes 200       paints held-out scenes in a real ComfyUI
+python scripts/miniature.py benchmark --out bench --server http://127.0.0.1:8188
+                                                        its scenes as files for evaluate.py
+python scripts/miniature.py judge                       a program as a judge for evaluate.py
 """
 
 import argparse
@@ -26,6 +29,12 @@ def main() -> int:
         from miniature.recipe import train
 
         train(arguments.run)
+    elif arguments.command == "benchmark":
+        _benchmark(arguments)
+    elif arguments.command == "judge":
+        from miniature.benchmark import serve
+
+        serve()
     else:
         _evaluate(arguments)
     return 0
@@ -43,7 +52,22 @@ def _parse() -> argparse.Namespace:
     command.add_argument("--json", type=Path, help="write the numbers to this file too")
     command.add_argument("--sheet", type=Path, help="draw 8 prompts beside their pictures")
     command.add_argument("--base", type=Path, default=RUN / "comfyui", help="ComfyUI's folder")
+    command = commands.add_parser("benchmark", help="write questions about held-out scenes")
+    command.add_argument("--scenes", type=int, default=200, help="how many (200)")
+    command.add_argument("--out", type=Path, required=True, help="folder to write them to")
+    command.add_argument("--server", required=True, help="a running ComfyUI: http://HOST:PORT")
+    commands.add_parser("judge", help="answer questions, lines of JSON, by the rule")
     return parser.parse_args()
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    import requests
+
+    from miniature import benchmark
+
+    infos = requests.get(f"{arguments.server}/object_info", timeout=60).json()
+    benchmark.write(arguments.out, arguments.scenes, infos)
+    print(f"{arguments.out} has the questions about {arguments.scenes} scenes, and the workflow")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
