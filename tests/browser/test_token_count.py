@@ -122,7 +122,7 @@ def test_asks_again_after_an_error(editor, host):
     assert needs <= has
     before = len(asked)
     editor.page.wait_for_timeout(3000)
-    assert len(asked) == before
+    assert len(asked) <= before + 1  # not at every tick, of which there were several
     write_t5(host.models / "LLM/comes later")
     expected = tokens(host, "comes later", "A red cat.")
     wait_for(editor, "built.linked", f"{expected} of 128 tokens")
