@@ -42,6 +42,7 @@ class RecordUNet:
 
         @torch.compiler.disable
         def write(x, timesteps, context, options):
+            loaded = [m.model for m in loaded_models() if m is not None]  # None: its patcher died
             record = {
                 "x": x.float().contiguous().cpu(),
                 "context": context.float().contiguous().cpu(),
@@ -49,7 +50,7 @@ class RecordUNet:
                 "sigmas": options["sigmas"].cpu(),
                 "cond_or_uncond": torch.tensor(options["cond_or_uncond"]),
                 "loaded_connectors": torch.tensor(
-                    sum(type(m.model).__name__ == "Resampler" for m in loaded_models())
+                    sum(type(model).__name__ == "Resampler" for model in loaded)
                 ),
             }
             save_file(record, folder / f"{len(list(folder.iterdir())):04}.safetensors")

@@ -1,7 +1,5 @@
 """What other packs do to a CONDITIONING's tensor, and to a MODEL."""
 
-from typing import ClassVar
-
 import comfy.model_management
 import comfy.model_patcher
 import torch
@@ -77,9 +75,6 @@ class RebuildModel:
     FUNCTION = "rebuild"
     RETURN_TYPES = ("MODEL",)
 
-    # A patcher that dies detaches the weights, in use elsewhere or not.
-    kept: ClassVar[list] = []
-
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
         return {"required": {"model": ("MODEL",)}}
@@ -89,9 +84,7 @@ class RebuildModel:
             "load_device": comfy.model_management.get_torch_device(),
             "offload_device": comfy.model_management.unet_offload_device(),
         }
-        rebuilt = comfy.model_patcher.ModelPatcher(model.model, **devices)
-        self.kept.append(rebuilt)
-        return (rebuilt,)
+        return (comfy.model_patcher.ModelPatcher(model.model, **devices),)
 
 
 class PooledOutput:
