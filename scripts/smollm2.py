@@ -23,6 +23,7 @@ def unpack_smollm2(folder: Path) -> None:
     del config.quantization_config  # it speaks of the file, the weights are float32 by now
     model = type(dequantized)(config)
     model.load_state_dict(dequantized.state_dict())
+    folder.parent.mkdir(parents=True, exist_ok=True)
     # Tests in several processes may want the same folder at once.
     part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
     model.half().save_pretrained(part)

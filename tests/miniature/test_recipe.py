@@ -1,6 +1,8 @@
 """All stages of the training, from nothing to packed files, with a few steps each."""
 
+import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from bootstrap import CACHE, ROOT
 from ella_core.checkpoint import load_connector
@@ -18,6 +20,15 @@ FEW = Sizes(
 )
 
 
+@pytest.fixture
+def own_precision():
+    """accelerate has one precision a process, and other tests train in another."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("own_precision")
 def test_the_recipe_makes_a_miniature_from_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     threads = torch.get_num_threads()
