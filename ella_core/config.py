@@ -72,7 +72,35 @@ class ResamplerConfig:
     pooled_dim: int | None = None
 
 
-ConnectorConfig: TypeAlias = MLPConfig | ResamplerConfig
+@dataclass(frozen=True)
+class LLMAdapterConfig:
+    """An LLM adapter of the kind released for SDXL. It knows no timestep.
+
+    The defaults are Minthy/RouWei-Gemma's. Minthy/Rouwei-T5Gemma-adapter_v0.2 has `llm_dim` 2304
+    and 3 wide layers.
+
+    Attributes:
+        llm_dim: width of the LLM's last hidden state.
+        width: width of the context and of all layers.
+        wide_layers: blocks that read the LLM's tokens.
+        narrow_layers: blocks that read what the latents have taken from these.
+        heads: attention heads; the one dimension that the tensors' shapes do not show.
+        max_tokens: LLM tokens that have a position; further ones are cut off.
+        num_latents: length of the context.
+        pooled_dim: width of the pooled embedding.
+    """
+
+    llm_dim: int = 1152
+    width: int = 2048
+    wide_layers: int = 2
+    narrow_layers: int = 3
+    heads: int = 16
+    max_tokens: int = 512
+    num_latents: int = 308
+    pooled_dim: int = 1280
+
+
+ConnectorConfig: TypeAlias = MLPConfig | ResamplerConfig | LLMAdapterConfig
 
 #: The connectors compared in the paper's Table 6; "adaln" is the released TSC.
 PAPER_CONNECTORS: dict[str, ConnectorConfig] = {

@@ -2,12 +2,20 @@
 
 import torch
 
-from ..config import ConnectorConfig, MLPConfig
+from ..config import ConnectorConfig, LLMAdapterConfig, MLPConfig
 from .base import Connector, Operations
+from .llm_adapter import LLMAdapter
 from .mlp import MLPConnector
 from .resampler import Resampler
 
-__all__ = ["Connector", "MLPConnector", "Operations", "Resampler", "build_connector"]
+__all__ = [
+    "Connector",
+    "LLMAdapter",
+    "MLPConnector",
+    "Operations",
+    "Resampler",
+    "build_connector",
+]
 
 
 def build_connector(config: ConnectorConfig, operations: Operations = torch.nn) -> Connector:
@@ -23,4 +31,6 @@ def build_connector(config: ConnectorConfig, operations: Operations = torch.nn) 
     """
     if isinstance(config, MLPConfig):
         return MLPConnector(config, operations)
+    if isinstance(config, LLMAdapterConfig):
+        return LLMAdapter(config, operations)
     return Resampler(config, operations)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from ..config import ConnectorConfig, ConnectorMetadata, ResamplerConfig
+from ..config import ConnectorConfig, ConnectorMetadata
 
 
 class Operations(Protocol):
@@ -39,11 +39,8 @@ class Connector(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.metadata = ConnectorMetadata()
-        self.llm_dim = config.llm_dim
-        self.context_dim, self.pooled_dim = config.width, None
-        if isinstance(config, ResamplerConfig):
-            self.context_dim = config.context_dim or config.width
-            self.pooled_dim = config.pooled_dim
+        self.llm_dim, self.context_dim = config.llm_dim, config.width
+        self.pooled_dim: int | None = None
 
     @abstractmethod
     def forward(

@@ -63,6 +63,15 @@ class Attention(nn.Module):
         out: torch.Tensor = self.out_proj(mixed.transpose(1, 2).reshape(q_BNW.shape))
         return out
 
+    def reset_parameters(self) -> None:
+        """Draw q, k and v as one Xavier-uniform (3W, W) matrix, as in `nn.MultiheadAttention`."""
+        width = self.to_q.in_features
+        bound = (6 / (3 * width + width)) ** 0.5
+        for layer in (self.to_q, self.to_k, self.to_v):
+            nn.init.uniform_(layer.weight, -bound, bound)
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.out_proj.bias)
+
 
 class SquaredReLUMLP(nn.Module):
     """W -> 4W -> W with a squared ReLU between."""

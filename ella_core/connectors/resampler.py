@@ -24,6 +24,8 @@ class Resampler(Connector):
     def __init__(self, config: ResamplerConfig, operations: Operations) -> None:
         super().__init__(config)
         self.timestep_aware, self.num_tokens = config.time is not None, config.num_latents
+        self.context_dim = config.context_dim or config.width
+        self.pooled_dim = config.pooled_dim
         self.time_embedding: TimestepEmbedding | None = None
         if config.time is not None:
             self.time_embedding = TimestepEmbedding(config.time, operations)
@@ -89,7 +91,7 @@ class Resampler(Connector):
                 nn.init.zeros_(module.linear.weight)
                 nn.init.zeros_(module.linear.bias)
             elif isinstance(module, Attention):
-                _reset_attention(module)
+                module.reset_parameters()
 
 
 def _beside_latents(mask_BL: torch.Tensor, latents_BNW: torch.Tensor) -> torch.Tensor:
@@ -97,12 +99,3 @@ def _beside_latents(mask_BL: torch.Tensor, latents_BNW: torch.Tensor) -> torch.T
     *batch, N, _ = latents_BNW.shape
     mask_BL = mask_BL.expand(*batch, -1)
     return torch.cat([mask_BL.new_ones(*batch, N), mask_BL], dim=-1).flatten(0, -2)
-
-
-def _reset_attention(attention: Attention) -> None:
-    width = attention.to_q.in_features
-    bound = (6 / (3 * width + width)) ** 0.5
-    for layer in (attention.to_q, attention.to_k, attention.to_v):
-        nn.init.uniform_(layer.weight, -bound, bound)
-        nn.init.zeros_(layer.bias)
-    nn.init.zeros_(attention.out_proj.bias)

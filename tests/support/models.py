@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from bootstrap import host_dir
 
-from . import golden_weights
+from . import golden_adapter, golden_weights
 
 
 def write_tsc(path: Path, **dims) -> dict[str, torch.Tensor]:
@@ -17,6 +17,14 @@ def write_tsc(path: Path, **dims) -> dict[str, torch.Tensor]:
     weights = {key: torch.from_numpy(v) for key, v in golden_weights.state_dict(**dims).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path)
+    return weights
+
+
+def write_adapter(path: Path, heads: int = 16, **dims) -> dict[str, torch.Tensor]:
+    """An LLM adapter for SDXL of any size in the released layout; returns its tensors."""
+    weights = {key: torch.from_numpy(v) for key, v in golden_adapter.state_dict(**dims).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path, metadata={"heads": str(heads)})
     return weights
 
 

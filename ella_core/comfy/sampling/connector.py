@@ -133,3 +133,9 @@ def check_model(model: Any, ella: ELLA) -> None:
             f"{ella.name} makes tokens {expected} wide. Load {wanted} in Load Checkpoint, or a "
             f"connector of width {found} in Load ELLA."
         )
+    if ella.connector.pooled_dim is not None:
+        raise EllaError(
+            f"The connector {ella.name} makes a pooled embedding beside the context, as SDXL needs "
+            f"it. The nodes can't hand it to the MODEL yet: choose a connector for Stable "
+            f"Diffusion 1.5 in Load ELLA, or use it in Python (docs/python.md)."
+        )

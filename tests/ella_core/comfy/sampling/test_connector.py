@@ -10,7 +10,13 @@ import torch
 
 import tiny_models
 from ella_core.checkpoint import save_connector
-from ella_core.config import ConnectorMetadata, LLMIdentity, ResamplerConfig, TimeConfig
+from ella_core.config import (
+    ConnectorMetadata,
+    LLMAdapterConfig,
+    LLMIdentity,
+    ResamplerConfig,
+    TimeConfig,
+)
 from ella_core.connectors import build_connector
 from ella_core.errors import EllaError
 from ella_core.text_encoders import EncodedPrompt
@@ -109,8 +115,11 @@ def test_a_conditioning_that_is_to_be_saved_says_why_it_cannot_be(make):
         pickle.dumps(condition(ella, embeds(3)))
 
 
-def test_comfyuis_cache_knows_how_much_memory_a_connector_takes(make):
-    ella = make(TSC)
+@pytest.mark.parametrize(
+    "config", [TSC, LLMAdapterConfig(48, 64, 1, 1, max_tokens=8, num_latents=8, pooled_dim=40)]
+)
+def test_comfyuis_cache_knows_how_much_memory_a_connector_takes(make, config):
+    ella = make(config)
     assert ella.get_ram_usage() == sum(t.nbytes for t in ella.connector.state_dict().values())
 
 
