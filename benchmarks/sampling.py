@@ -266,6 +266,7 @@ def main() -> None:
                 rounds.append(runs.round(size, shuffled))
                 if len(rounds) >= 3:
                     seed = Table(rounds).ratio("new seed")
+                    print(f"round {len(rounds)}: new seed {seed}", file=sys.stderr)
                     if seed.high - seed.low <= RESOLUTION:
                         break
             table = Table(rounds)
