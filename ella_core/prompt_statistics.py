@@ -1,9 +1,9 @@
 """What prompts or captions are made of, as in Tables 1 and 2 of the paper (sections 3.2 and 4)."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from .errors import EllaError
 
@@ -54,21 +54,48 @@ class PromptStatistics:
 def prompt_statistics(
     texts: Iterable[str], count_tokens: CountTokens | None = None, tag: Tag | None = None
 ) -> PromptStatistics:
-    """Return the statistics of texts.
+    """Return the statistics of texts, which are read one by one.
 
     Args:
         texts: at least one.
         count_tokens: counts their tokens, such as `clip_token_counter`.
         tag: tags their words, such as `nltk_tagger`.
     """
-    texts = list(texts)
-    assert texts
+    count = words = tokens = 0
+    tags: Counter[str] = Counter()
+    nouns: set[str] = set()
+    for text in texts:
+        count += 1
+        words += len(text.split())
+        tokens += sum(count_tokens([text])) if count_tokens else 0
+        for word, kind in tag(text) if tag else ():
+            tags[kind] += 1
+            if kind in _NOUNS:
+                nouns.add(word.lower())
+    assert count
+
+    def mean(kinds: Sequence[str]) -> float:
+        return sum(tags[kind] for kind in kinds) / count
+
+    parts = PartsOfSpeech(mean(_NOUNS), mean(_QUALIFIERS), mean(_PREPOSITIONS), len(nouns))
     return PromptStatistics(
-        len(texts),
-        fmean(len(text.split()) for text in texts),
-        fmean(count_tokens(texts)) if count_tokens else None,
-        _parts([tag(text) for text in texts]) if tag else None,
+        count, words / count, tokens / count if count_tokens else None, parts if tag else None
     )
+
+
+def rows(found: PromptStatistics) -> list[tuple[str, str]]:
+    """Return name and value of each statistic that was counted, for printing."""
+    listed = [("words", f"{found.words:.2f}")]
+    if found.tokens is not None:
+        listed.append(("CLIP tokens", f"{found.tokens:.2f}"))
+    if parts := found.parts:
+        listed += [
+            ("NN", f"{parts.nouns:.2f}"),
+            ("JJ/RB", f"{parts.qualifiers:.2f}"),
+            ("IN", f"{parts.prepositions:.2f}"),
+            ("distinct nouns", str(parts.distinct_nouns)),
+        ]
+    return listed
 
 
 def clip_token_counter(folder: Path) -> CountTokens:
@@ -109,11 +136,3 @@ def nltk_tagger() -> Tag:
             "averaged_perceptron_tagger_eng"
         ) from error
     return lambda text: list(nltk.pos_tag(nltk.word_tokenize(text)))
-
-
-def _parts(tagged: Sequence[Sequence[tuple[str, str]]]) -> PartsOfSpeech:
-    def mean(tags: Sequence[str]) -> float:
-        return fmean(sum(tag in tags for _, tag in words) for words in tagged)
-
-    nouns = {word.lower() for words in tagged for word, tag in words if tag in _NOUNS}
-    return PartsOfSpeech(mean(_NOUNS), mean(_QUALIFIERS), mean(_PREPOSITIONS), len(nouns))

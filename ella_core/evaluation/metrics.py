@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .judges.loading import Loaded
+from ..vision import Loaded
 from .pictures import Picture
 from .questions import Item
 from .scores import ItemScore, PictureScore, Score, Tally

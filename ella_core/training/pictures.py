@@ -14,15 +14,19 @@ own streaming reader can't.
 import io
 import json
 import logging
+import struct
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import EllaError
 
@@ -32,6 +36,17 @@ _LOG = logging.getLogger("ella")
 _PICTURES = ("jpg", "jpeg", "png", "webp")
 _EXTENSIONS = (*_PICTURES, "txt", "json", "context.npy")
 
+# What decoders raise. Pillow takes a picture of more than 179 million pixels for an attack.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -40,7 +55,7 @@ class Picture:
     Attributes:
         key: its name.
         image: in RGB.
-        captions: kind -> captions of that kind.
+        captions: kind -> captions of that kind; empty if they were not asked for and are not there.
         context: (N, context_dim) target of the alignment, None without one.
     """
 
@@ -79,10 +94,18 @@ class PictureShard:
     name: str
     samples: Mapping[str, Mapping[str, "_Place"]]
 
-    def read(self, problems: Problems) -> Iterator[Picture]:
-        """Decode the samples one by one; the unreadable ones go to `problems`."""
-        for key in self.samples:
-            picture = self._attempt(self.decode, key, problems)
+    def read(
+        self, problems: Problems, keys: Iterable[str] | None = None, captioned: bool = True
+    ) -> Iterator[Picture]:
+        """Decode samples one by one; the unreadable ones go to `problems`.
+
+        Args:
+            problems: gets those that `decode` raises for.
+            keys: which samples; None for all.
+            captioned: whether a picture without a caption is unreadable.
+        """
+        for key in self.samples if keys is None else keys:
+            picture = self._attempt(partial(self.decode, captioned=captioned), key, problems)
             if picture:
                 yield picture
 
@@ -92,6 +115,12 @@ class PictureShard:
             size = self._attempt(self._size, key, problems)
             if size:
                 yield key, size
+
+    def all_captions(self, problems: Problems) -> Iterator[str]:
+        """Yield all captions, without looking at the pictures."""
+        for key in self.samples:
+            captions = self._attempt(self.captions, key, problems) or {}
+            yield from chain.from_iterable(captions.values())
 
     def _attempt(self, read: Callable[[str], T], key: str, problems: Problems) -> T | None:
         try:
@@ -105,20 +134,37 @@ class PictureShard:
             image = Image.open(io.BytesIO(_picture_file(self.samples[key]).read()))
         return image.height, image.width
 
-    def decode(self, key: str) -> Picture:
+    def files(self, key: str) -> dict[str, bytes]:
+        """Extension -> content of a sample's files, as they are."""
+        return {extension: place.read() for extension, place in self.samples[key].items()}
+
+    def captions(self, key: str) -> dict[str, list[str]]:
+        """Kind -> captions of a sample, empty without any.
+
+        Raises:
+            EllaError: they are damaged.
+        """
+        with _naming_damage():
+            return _captions(self.samples[key])
+
+    def decode(self, key: str, captioned: bool = True) -> Picture:
         """Read one sample.
 
         Raises:
-            EllaError: its picture, captions or context are damaged, or it has no caption.
+            EllaError: its picture, captions or context are damaged, or it has no caption although
+                it should be `captioned`.
         """
         files = self.samples[key]
         with _naming_damage():
             image = Image.open(io.BytesIO(_picture_file(files).read())).convert("RGB")
             context = files["context.npy"].read() if "context.npy" in files else None
+            captions = _captions(files)
+            if captioned and not captions:
+                raise EllaError("it has no caption")
             return Picture(
                 key,
                 image,
-                _captions(files),
+                captions,
                 None if context is None else np.load(io.BytesIO(context), allow_pickle=False),
             )
 
@@ -205,7 +251,7 @@ def _naming_damage() -> Iterator[None]:
         yield
     except EllaError:
         raise
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise EllaError(f"it is damaged or incomplete ({error})") from error
 
 
@@ -216,10 +262,11 @@ def _picture_file(files: Mapping[str, _Place]) -> _Place:
 def _captions(files: Mapping[str, _Place]) -> dict[str, list[str]]:
     captions: dict[str, list[str]] = {}
     if "json" in files:
-        found = json.loads(files["json"].read()).get("captions", {})
-        captions = {k: [v] if isinstance(v, str) else list(v) for k, v in found.items()}
+        content = json.loads(files["json"].read())
+        found = content.get("captions", {}) if isinstance(content, dict) else None
+        if not isinstance(found, dict):
+            raise EllaError('its .json is not of the form {"captions": {"kind": ["...", "..."]}}')
+        captions = {kind: [v] if isinstance(v, str) else list(v) for kind, v in found.items()}
     elif "txt" in files:
         captions = {"caption": [files["txt"].read().decode("utf-8").strip()]}
-    if not any(captions.values()):
-        raise EllaError("it has no caption")
-    return captions
+    return captions if any(captions.values()) else {}

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from tqdm import tqdm
 
 from ..errors import EllaError
@@ -23,11 +22,10 @@ from .contract import Contract, llm_identity, weights_identity
 from .crop import fit, shapes
 from .encoding import CaptionEncoder, batched, encode_pixels
 from .pictures import Picture, PictureShard, Problems, picture_shards
+from .stages import SHARD_SIZE, process_state
 
 _LOG = logging.getLogger("ella")
 
-#: Pictures in a shard, where they don't come in tars; at 512 pixels and 128 tokens about 0.6 GB.
-_SHARD_SIZE = 1000
 _BATCH = 32  # pictures whose captions are encoded together
 
 
@@ -41,7 +39,7 @@ def precompute(config: TrainConfig) -> Problems:
         EllaError: see `CaptionEncoder`, `load_base`, `picture_shards`; the disk is full; or a
             shard that is already there was made with another contract.
     """
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = process_state()
     everything = (*config.data.sources, *config.validation.sources)
     sources = [source for source in everything if source.pictures and source.cache]
     if not sources:
@@ -74,7 +72,7 @@ def _work(
         assert source.cache
         target = source.pictures / "empty.context.npy"
         context = torch.from_numpy(np.load(target)) if target.is_file() else None
-        for shard in picture_shards(source.pictures, _SHARD_SIZE, problems):
+        for shard in picture_shards(source.pictures, SHARD_SIZE, problems):
             yield source.cache / f"{shard.name}.safetensors", shard, context
 
 

@@ -1,11 +1,23 @@
 """Pictures and settings of training runs that take seconds."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from bootstrap import ROOT
+
+#: Arguments for Python that start a script twice. `--multi_gpu` is accelerate's name for several
+#: processes of one machine; without a GPU they exchange gradients through gloo.
+TWO_PROCESSES = (
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--main_process_port", "0"),
+)
 PICTURES = 12
 WORDS = ("a red barn", "two cats on a wall", "fog", "a very small boat under a tall bridge")
 
@@ -44,3 +56,13 @@ def settings(models: Path, data: Path, run: Path, /, **changes) -> dict:
         "checkpoint": {"every": 5},
         **changes,
     }
+
+
+def run_python(*arguments: object, expected: int = 0) -> str:
+    """Run Python in a process of its own and return what it wrote to stderr."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(  # noqa: PLW1510
+        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == expected, done.stderr[-3000:]
+    return done.stderr

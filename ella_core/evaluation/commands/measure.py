@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _open(arguments: argparse.Namespace, model: str) -> tuple[Metric, str]:
+    from ...vision import load
     from ..compbench import load_parser
-    from ..judges.loading import load
 
     if arguments.metric == "clip-score":
         loaded = load("CLIPModel", model, arguments.revision, arguments.device)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ...prompt_statistics import clip_token_counter, nltk_tagger, prompt_statistics
+from ...prompt_statistics import clip_token_counter, nltk_tagger, prompt_statistics, rows
 from ..questions import load_items, read_prompts
 
 
@@ -24,14 +24,8 @@ def run(arguments: argparse.Namespace) -> None:
         nltk_tagger() if arguments.parts_of_speech else None,
     )
     print(f"prompts        {found.count}")
-    print(f"words          {found.words:.2f}")
-    if found.tokens is not None:
-        print(f"CLIP tokens    {found.tokens:.2f}")
-    if parts := found.parts:
-        print(f"NN             {parts.nouns:.2f}")
-        print(f"JJ/RB          {parts.qualifiers:.2f}")
-        print(f"IN             {parts.prepositions:.2f}")
-        print(f"distinct nouns {parts.distinct_nouns}")
+    for name, value in rows(found):
+        print(f"{name:<15}{value}")
 
 
 def _read(path: Path) -> list[str]:

@@ -6,10 +6,10 @@ Shapes: N tokens of the picture, D dimensions of one.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...vision import load
 from ..pictures import Picture
 from ..questions import Question
 from .base import QUESTION, Reply
-from .loading import load
 from .tokens import YesNo
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from PIL import Image
 
 from bootstrap import host_dir
 from ella_core.evaluation.cli import main
-from ella_core.evaluation.judges.loading import load
 from ella_core.evaluation.metrics import ClipScore, SpatialScore
 from ella_core.evaluation.pictures import picture_path
 from ella_core.evaluation.questions import Item, Question, write_csv
+from ella_core.vision import load
 
 PROMPTS = ["a dog next to a cat", "a red box"]
 SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}

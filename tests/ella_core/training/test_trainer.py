@@ -1,9 +1,5 @@
 """The loop: exact resume, several processes, what changes and what does not, gradients."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,6 +11,7 @@ from ella_core.errors import EllaError
 from ella_core.training.config_file import dump_config
 from ella_core.training.contract import weights_identity
 from ella_core.training.trainer import Trainer
+from support.training import TWO_PROCESSES, run_python
 
 # Kills itself at a moment of the run: in a step, in the middle of writing a checkpoint, or when a
 # checkpoint is complete and the oldest is not yet deleted.
@@ -46,15 +43,6 @@ trainer.train()
 """
 
 
-def python(*arguments, expected=0):
-    """Run Python in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(  # noqa: PLW1510
-        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == expected, done.stderr[-3000:]
-
-
 def losses(config):
     log = EventAccumulator(str(config.run / "logs")).Reload()
     return {event.step: event.value for event in log.Scalars("train/loss")}
@@ -79,7 +67,7 @@ def test_killed_at_any_moment_it_goes_on_exactly(config, straight, tmp_path):
         ("checkpoint", 10, ["step-00000005", "step-00000010.part"]),
         ("pruning", 15, ["step-00000010", "step-00000015"]),
     ):
-        python(script, moment, step, path, expected=-9)
+        run_python(script, moment, step, path, expected=-9)
         found = sorted(p.name for p in (made.run / "checkpoints").iterdir())
         assert set(left) <= set(found), (moment, found)
     Trainer(made).train()
@@ -95,8 +83,7 @@ def test_two_processes_make_the_same_steps(config, straight, tmp_path):
     made = config(optimiser={"lr": 1e-3, "ema": 0.9})
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(made))
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    python(*launcher, ROOT / "scripts/train.py", path)
+    run_python(*TWO_PROCESSES, ROOT / "scripts/train.py", path)
     expected_losses, expected = straight
     found = losses(made)
     assert max(abs(found[step] - loss) for step, loss in expected_losses.items()) < 1e-5

@@ -108,7 +108,7 @@ def test_a_model_that_lacks_weights(chat, tmp_path):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(EllaError, match="can't be opened as a judge"):
+    with pytest.raises(EllaError, match="can't be opened as Blip"):
         BlipJudge(str(tmp_path), "", "cpu")
 
 
