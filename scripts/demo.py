@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, host_dir, reexec_in_environment
 
 sys.path.insert(0, str(ROOT))  # ahead of this folder, whose miniature.py is a command

@@ -5,7 +5,9 @@ python scripts/evaluate.py score --help       one of them
 """
 
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, reexec_in_environment
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, reexec_in_environment
 from help_graphs import COLUMN, GRAPHS, LLM, OFFICIAL_GRAPHS, WIDE_COLUMN
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from comfyui import Server
-    from support.browser import Editor
+    from editor import Editor
 
 PICTURES = ROOT / "web/docs/images"
 MARGIN = (90, 130)  # of the window, beside the editor's bars
@@ -75,9 +76,8 @@ def draw(editor: "Editor", name: str, folder: Path) -> Path:
 def main() -> int:
     """Draw the pictures named, or all."""
     reexec_in_environment()
-    sys.path.insert(0, str(ROOT / "tests"))
     from comfyui import Server
-    from support.browser import HOW_TO_GET_ONE, Chromium
+    from editor import HOW_TO_GET_ONE, Chromium
 
     with (
         tempfile.TemporaryDirectory() as base,
@@ -95,8 +95,8 @@ def main() -> int:
 
 def open_editor(browser: "Browser", server: "Server") -> "Editor":
     """The editor of a server of one's own, as the pictures show it."""
-    from support.browser import Editor
-    from support.models import write_t5
+    from editor import Editor
+    from tiny_models import write_t5
 
     # A small LLM with T5's real tokenizer, under the released one's name.
     write_t5(server.base / "models/text_encoders" / LLM["llm_name"])

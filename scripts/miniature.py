@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, reexec_in_environment
 
 sys.path.insert(0, str(ROOT))  # the package `miniature`, ahead of this file's name

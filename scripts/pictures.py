@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, host_dir, reexec_in_environment
 from workflow import set_widgets
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from comfyui import Server
-    from support.browser import Editor
+    from editor import Editor
 
 IMAGES = ROOT / "docs/images"
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -67,9 +68,8 @@ def main() -> int:
     if not set(wanted) <= {"templates", "readme"}:
         sys.exit(__doc__)
     reexec_in_environment()
-    sys.path.insert(0, str(ROOT / "tests"))
     from comfyui import Server
-    from support.browser import HOW_TO_GET_ONE, Chromium, Editor
+    from editor import HOW_TO_GET_ONE, Chromium, Editor
 
     with tempfile.TemporaryDirectory() as folder, Chromium() as browser:
         if browser is None:
@@ -86,8 +86,8 @@ def main() -> int:
 
 def assemble(base: Path) -> None:
     """Small random models under the names of the real ones, and ComfyUI's own picture."""
-    from support.models import write_t5, write_tsc
-    from tiny_models import draw_checkpoint
+    from ella_core.config import ResamplerConfig
+    from tiny_models import draw_checkpoint, draw_connector, write_t5
 
     models = base / "models"
     draw_checkpoint(models / "checkpoints/v1-5-pruned-emaonly-fp16.safetensors")
@@ -95,7 +95,8 @@ def assemble(base: Path) -> None:
         models / "checkpoints" / WRONG, context_dim=1024, use_linear_in_transformer=True
     )
     write_t5(models / "text_encoders/models--google--flan-t5-xl--text_encoder", width=32)
-    write_tsc(models / "ella/ella-sd1.5-tsc-t5xl.safetensors", layers=2, llm_dim=32)
+    config = ResamplerConfig(layers=2, llm_dim=32)
+    draw_connector(models / "ella/ella-sd1.5-tsc-t5xl.safetensors", config)
     (base / "input").mkdir()
     shutil.copy(host_dir() / "input/example.png", base / "input")
 
@@ -140,7 +141,7 @@ def _frame(editor: "Editor", ours: bool = False) -> None:
 
 def draw_readme(browser: "Browser", server: "Server", folder: Path) -> None:
     """Draw the README's pictures, on a server with the models of `assemble`."""
-    from support.browser import Editor
+    from editor import Editor
 
     _four_nodes(Editor(browser, server), folder)
     _help_and_dialogs(Editor(browser, server, width=1280, height=800), folder)

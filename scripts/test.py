@@ -5,7 +5,9 @@ python scripts/test.py -n 2 --dist loadfile     with two workers, each with a Co
 """
 
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, old_transformers, reexec_in_environment, smollm2_gguf
 
 

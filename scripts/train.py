@@ -6,7 +6,9 @@ python scripts/train.py --help                         says what else there is
 """
 
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, reexec_in_environment
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from support.browser import HOW_TO_GET_ONE, Chromium, Editor
+from editor import HOW_TO_GET_ONE, Chromium, Editor
 
 LEFT_OUT = "no browser"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from support.browser import Editor
+from editor import Editor
 
 TYPES = ("ELLA", "ELLA_LLM", "ELLA_LLM_EMBEDS", "ELLA_EMBEDS", "T5_TEXT_ENCODER")
 

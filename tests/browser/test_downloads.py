@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 
 from comfyui import Server
-from support.browser import Editor
+from editor import Editor
 from support.hub import (
     CHUNK,
     CONNECTOR,

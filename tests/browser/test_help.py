@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from bootstrap import ROOT
 from comfyui import PACK_NAME, Server
-from support.browser import Editor
+from editor import Editor
 
 NODE = "ELLATimestepConditioning"
 PICTURE_WIDTH = "async image => (await image.decode(), image.naturalWidth)"

@@ -8,11 +8,11 @@ from playwright.sync_api import expect
 from transformers import AutoTokenizer
 
 from comfyui import PACK_NAME, Server
-from support.browser import Editor
+from editor import Editor
 from support.host import T5
 from support.hub import MAIN, REPO, T5_FOLDER, Hub, remove_models, small_repository
-from support.models import write_t5
 from support.prompts import report, say, small_workflow
+from tiny_models import write_t5
 
 TEXT = "A red cat sits on a blue chair, and it does not look at us."
 LONG = f"{TEXT} " * 80  # more than a thousand tokens

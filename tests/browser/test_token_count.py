@@ -3,10 +3,10 @@
 import pytest
 from safetensors.torch import load_file, save_file
 
-from support.browser import Editor
+from editor import Editor
 from support.host import T5
-from support.models import write_t5
 from support.prompts import LINE, LLAMA, follow_reports, prompt_node, said, small_workflow, tokens
+from tiny_models import write_t5
 
 TEXT = "A (red:1.3) cat sits on a blue chair, and it does not look at us."
 

@@ -14,8 +14,8 @@ from safetensors.torch import load
 
 from comfyui import Server
 from support.host import LLM_DIM, T5, EllaGraph, Host, relative_error
-from support.models import write_t5, write_tsc
-from tiny_models import draw_checkpoint
+from support.models import write_tsc
+from tiny_models import draw_checkpoint, write_t5
 
 LLM = "t5"
 LOADING = "loading the LLM t5"

@@ -123,7 +123,7 @@ print(*set(sys.modules) - before, sep="\\n")
 def test_loading_the_pack_brings_nothing_but_its_small_modules():
     """No library, and nothing of ours that only a run needs: ComfyUI's start pays for it."""
     command = [sys.executable, "-c", LOAD, str(ROOT)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     new = {module for module in run.stdout.splitlines() if module.startswith(str(ROOT))}

@@ -13,7 +13,8 @@ from bootstrap import CACHE, smollm2_gguf
 from ella_core.checkpoint import load_connector, save_connector
 from smollm2 import NAME, unpack_smollm2
 from support.host import T5, EllaGraph
-from support.models import write_llama, write_t5
+from support.models import write_llama
+from tiny_models import write_t5
 
 CAT = "A red cat sits on a blue chair, beside a window with seven small panes."
 SENTENCES = " ".join(["A tall lighthouse of white stone stands on a black cliff."] * 14)

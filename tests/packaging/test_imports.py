@@ -8,10 +8,16 @@ from bootstrap import ROOT
 
 HOST = ("comfy", "comfy_api", "comfy_execution", "folder_paths", "node_helpers", "nodes", "server")
 CORE = ROOT / "ella_core"
+OUTSIDE = ("benchmarks", "ella_nodes", "miniature", "nodes", "scripts", "support", "tests")
+
+
+def modules(folder):
+    """Names under which the files of a folder are imported."""
+    return {path.stem for path in (ROOT / folder).glob("*.py")}
 
 
 def imported(file):
-    """Dotted names of the modules that a file of the library imports, its own from ella_core on."""
+    """Dotted names of the modules that a file imports, the pack's own from its root on."""
     package = file.relative_to(ROOT).parts[:-1]
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -50,5 +56,22 @@ def test_sampling_does_not_import_the_editors_side(files):
 
 
 def test_the_library_does_not_import_scripts_tests_or_nodes(files):
-    names = [path.stem for path in (ROOT / "scripts").glob("*.py")]
-    assert importers(files, [*names, "support", "scripts", "tests"]) == set()
+    assert importers(files, [*OUTSIDE, *modules("scripts"), *modules("tools")]) == set()
+
+
+def test_nodes_need_neither_training_nor_evaluation():
+    run_in_comfyui = [*(ROOT / "nodes").glob("*.py"), *(CORE / "comfy").rglob("*.py")]
+    assert importers(run_in_comfyui, ["ella_core.training", "ella_core.evaluation"]) == set()
+
+
+def test_scripts_and_tests_do_not_import_each_other():
+    scripts, tests = ((ROOT / folder).rglob("*.py") for folder in ("scripts", "tests"))
+    assert importers(scripts, ["tests", "support"]) == set()
+    # The command miniature.py has the name of a package that tests may import.
+    assert importers(tests, ["scripts", *modules("scripts") - {"miniature", "test"}]) == set()
+
+
+def test_what_scripts_and_tests_share_imports_neither():
+    shared = [*(ROOT / "tools").glob("*.py"), *(ROOT / "miniature").glob("*.py")]
+    found = importers(shared, ["tests", "support", *modules("scripts") - {"miniature"}])
+    assert found == set()

@@ -9,9 +9,10 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, T5EncoderModel
 
 from comfyui import Result, Server
+from tiny_models import write_t5
 
 from . import recording
-from .models import write_controlnet, write_llama, write_lora, write_mlp, write_t5, write_tsc
+from .models import write_controlnet, write_llama, write_lora, write_mlp, write_tsc
 from .reference import tsc
 
 T5 = "some folder/t5 in it"  # what it is called must not matter

@@ -12,8 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tiny_models import write_t5
+
 from .host import LLM_DIM
-from .models import write_t5, write_tsc
+from .models import write_tsc
 
 REPO = "QQGYLab/ELLA"
 MAIN = "0123456789abcdef0123456789abcdef01234567"  # the commit that the branch stands for

@@ -1,7 +1,6 @@
 """Small models for the tests, made on the spot."""
 
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -26,25 +25,6 @@ def write_adapter(path: Path, heads: int = 16, **dims) -> dict[str, torch.Tensor
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path, metadata={"heads": str(heads)})
     return weights
-
-
-def write_t5(folder: Path, width: int = 64, seed: int = 0) -> None:
-    """A small T5 encoder with the real T5 tokenizer, which ComfyUI ships."""
-    from transformers import T5Config, T5EncoderModel
-
-    torch.manual_seed(seed)
-    config = T5Config(
-        vocab_size=32128,
-        d_model=width,
-        d_kv=16,
-        d_ff=128,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-    )
-    T5EncoderModel(config).save_pretrained(folder)
-    for file in (host_dir() / "comfy/text_encoders/t5_tokenizer").iterdir():
-        shutil.copy(file, folder)
 
 
 def write_llama(folder: Path, width: int = 64, seed: int = 0) -> None:

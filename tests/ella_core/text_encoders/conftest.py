@@ -5,7 +5,8 @@ import torch
 
 from bootstrap import smollm2_gguf
 from ella_core.text_encoders import load_text_encoder
-from support.models import write_llama, write_t5
+from support.models import write_llama
+from tiny_models import write_t5
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from ella_core.text_encoders import (
     load_text_encoder,
     weight_bytes,
 )
-from support.models import write_llama, write_t5
+from support.models import write_llama
+from tiny_models import write_t5
 
 TEXT = "A red cat sits on a blue chair."
 TOLERANCE = {"int8": 0.02, "fp8": 0.06}  # relative, L2, against the same weights unquantised

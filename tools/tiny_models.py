@@ -4,6 +4,7 @@ They have Stable Diffusion's architecture with few and shallow blocks, so a pict
 an abstract pattern; everything around them is the real thing.
 """
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,25 @@ def draw_connector(
     part = path.with_suffix(".part")
     save_connector(connector.to(dtype), part)
     part.replace(path)
+
+
+def write_t5(folder: Path, width: int = 64, seed: int = 0) -> None:
+    """A small T5 encoder with the real T5 tokenizer, which ComfyUI ships."""
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=32128,
+        d_model=width,
+        d_kv=16,
+        d_ff=128,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+    )
+    T5EncoderModel(config).save_pretrained(folder)
+    for file in (host_dir() / "comfy/text_encoders/t5_tokenizer").iterdir():
+        shutil.copy(file, folder)
 
 
 def draw(model: torch.nn.Module, generator: torch.Generator) -> None:

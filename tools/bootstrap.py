@@ -1,7 +1,7 @@
 """Sets up what the demo and the tests run in: a Python environment and a ComfyUI.
 
 Standard library only. Each step is skipped when it is done, and an interrupted one is done again.
-Run by itself it only sets up:  python scripts/bootstrap.py
+Run by itself it only sets up:  python tools/bootstrap.py
 """
 
 import contextlib
