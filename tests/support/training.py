@@ -18,6 +18,20 @@ TWO_PROCESSES = (
     *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
     *("--main_process_port", "0"),
 )
+#: Changes that make an SDXL of `tiny_models.UNET`.
+SMALL_SDXL = {
+    "channel_mult": [1, 1, 1],
+    "num_res_blocks": [1, 1, 1],
+    "transformer_depth": [0, 1, 2],
+    "transformer_depth_output": [0, 0, 1, 2, 2, 1],
+    "transformer_depth_middle": 2,
+    "context_dim": 2048,
+    "use_linear_in_transformer": True,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "num_heads": -1,
+    "num_head_channels": 64,
+}
 PICTURES = 12
 WORDS = ("a red barn", "two cats on a wall", "fog", "a very small boat under a tall bridge")
 

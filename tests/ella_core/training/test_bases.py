@@ -8,6 +8,7 @@ import tiny_models
 from ella_core.errors import EllaError
 from ella_core.training.bases import load_base
 from ella_core.training.config import BaseConfig
+from support.training import SMALL_SDXL
 
 SMALL = {
     "sd15": {},
@@ -22,19 +23,7 @@ SMALL = {
         "transformer_depth": [1, 0],
         "transformer_depth_output": [1, 1, 0, 0],
     },
-    "sdxl": {
-        "channel_mult": [1, 1, 1],
-        "num_res_blocks": [1, 1, 1],
-        "transformer_depth": [0, 1, 2],
-        "transformer_depth_output": [0, 0, 1, 2, 2, 1],
-        "transformer_depth_middle": 2,
-        "context_dim": 2048,
-        "use_linear_in_transformer": True,
-        "adm_in_channels": 2816,
-        "num_classes": "sequential",
-        "num_heads": -1,
-        "num_head_channels": 64,
-    },
+    "sdxl": SMALL_SDXL,
 }
 
 
