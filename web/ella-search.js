@@ -4,6 +4,9 @@
 // title alone, and of these little more than the first 30 characters. There the words, few and
 // short, are part of the title, in the search and the node library only.
 //
+// All of them rank what they find by id and title: T5TokenizerOptions would come before the node
+// that loads T5. A node whose own word was typed, in full, comes first.
+//
 // When a link is dropped on the canvas, the editor suggests the first few nodes that take it. Those
 // of this pack that are deprecated are taken off these lists.
 
@@ -15,6 +18,16 @@ const terms = await (await fetch(new URL("search-terms.json", import.meta.url)))
 function isSuggested(name) {
   const nodeData = LiteGraph.registered_node_types[name]?.nodeData
   return !(nodeData?.deprecated && isOurs(nodeData))
+}
+
+// What the editor asks a node for before it sorts; the lowest comes first. The second number is
+// how often a node is used, of which the editor knows nothing for ours.
+function scoresFor(words) {
+  const own = new Set(words.map((word) => word.toLowerCase()))
+  return ([kind, ...rest]) => {
+    const typed = document.activeElement?.value?.trim().toLowerCase()
+    return [own.has(typed) ? -1 : kind, 0, ...rest]
+  }
 }
 
 app.registerExtension({
@@ -37,10 +50,13 @@ app.registerExtension({
 
   beforeRegisterVueAppNodeDefs(nodeDefs) {
     nodeDefs.forEach((nodeDef, i) => {
-      if (!(nodeDef.name in terms) || nodeDef.search_aliases?.length) return
+      if (!(nodeDef.name in terms)) return
+      const words = terms[nodeDef.name]
       // A copy: the title on the canvas stays as it is.
-      const words = terms[nodeDef.name].join(" ")
-      nodeDefs[i] = { ...nodeDef, display_name: `${nodeDef.display_name}: ${words}` }
+      nodeDefs[i] = { ...nodeDef, postProcessSearchScores: scoresFor(words) }
+      if (!nodeDef.search_aliases?.length) {
+        nodeDefs[i].display_name = `${nodeDef.display_name}: ${words.join(" ")}`
+      }
     })
   },
 })
