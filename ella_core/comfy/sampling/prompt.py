@@ -147,5 +147,6 @@ def not_prepared() -> EllaError:
         "Connect the MODEL output of ELLA Timestep Conditioning to the sampler's model input "
         "(LoRA and other model patches may come before or after). If it is connected already, "
         "this sampler node builds a model of its own and loses the preparation, as Tiled KSampler "
-        "does: use another sampler node."
+        "and Efficiency's Tiled Upscaler do: use another sampler node. For large pictures Ultimate "
+        "SD Upscale and Tiled Diffusion work."
     )
