@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 from ..errors import EllaError
 from .contract import Contract
 from .crop import Shape
+from .disk import GO_ON, flush, naming_failure
 
 _INDEX = ("sizes", "captions", "kinds", "rows")
 
@@ -56,6 +57,10 @@ class CachedPicture:
     context: torch.Tensor | None
 
 
+class DamagedShardError(EllaError):
+    """A shard can't be read, as if it had been cut short."""
+
+
 class Shard:
     """An open shard.
 
@@ -71,7 +76,8 @@ class Shard:
         """Open a shard.
 
         Raises:
-            EllaError: it is damaged, cut short, no shard, or of another version of the layout.
+            DamagedShardError: it is damaged or cut short.
+            EllaError: it is no shard, or of another version of the layout.
         """
         self.path = path
         try:
@@ -82,7 +88,9 @@ class Shard:
             self.skipped: list[str] = json.loads(metadata["skipped"])
             self._kinds: list[str] = json.loads(metadata["kinds"])
         except (OSError, SafetensorError) as error:
-            raise EllaError(f"The shard {path} is damaged or cut short ({error}).") from error
+            raise DamagedShardError(
+                f"The shard {path} is damaged or cut short ({error})."
+            ) from error
         except KeyError as error:
             raise EllaError(f"{path} is not a shard: its metadata lacks {error}.") from error
         except EllaError as error:
@@ -169,7 +177,8 @@ def write_shard(
     """Write a shard, whole or not at all.
 
     Raises:
-        EllaError: the disk is full, or only some pictures have a target of the alignment.
+        EllaError: the disk is full or can't be written to, or only some pictures have a target of
+            the alignment.
     """
     pictures = sorted(pictures, key=lambda p: _name(p.shape))
     captions = [caption for picture in pictures for caption in picture.captions]
@@ -202,9 +211,11 @@ def write_shard(
         "skipped": json.dumps(list(skipped)),
     }
     part = path.with_suffix(".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, part, metadata)
-    part.replace(path)
+    with naming_failure(path, GO_ON):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata)
+        flush(part)
+        part.replace(path)
 
 
 def _name(shape: Shape) -> str:

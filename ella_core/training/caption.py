@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from ..vision import ChatModel, load
-from .disk import naming_failure
+from .disk import GO_ON, naming_failure
 from .encoding import batched
 from .pictures import Picture, PictureShard
-from .stages import REMEDY, Sample, Work
+from .stages import Sample, Work
 
 #: What the model is told.
 INSTRUCTION = (
@@ -107,7 +107,7 @@ class Caption:
 
 
 def _append(path: Path, key: str, caption: str) -> None:
-    with naming_failure(path, REMEDY), path.open("a", encoding="utf-8") as journal:
+    with naming_failure(path, GO_ON), path.open("a", encoding="utf-8") as journal:
         journal.write(json.dumps([key, caption]) + "\n")
 
 

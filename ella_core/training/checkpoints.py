@@ -4,9 +4,7 @@ A checkpoint is written beside its final name and renamed. A process that is kil
 leaves a `.part` folder that nobody reads.
 """
 
-import errno
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,15 @@ from ..connectors import Connector
 from ..errors import EllaError
 from .config import TrainConfig
 from .config_file import to_tree
+from .disk import flush, naming_failure
 
 #: The connector's file in a checkpoint.
 CONNECTOR = "connector.safetensors"
+
+_REMEDY = (
+    "Make room, or lower checkpoint.keep. The last checkpoint is whole, and the same command goes "
+    "on from it."
+)
 
 # Settings that may change when a run goes on; all others belong to its course.
 _FREE = ("run", "steps", "checkpoint", "validation", "sheet", "licence", "llm")
@@ -44,28 +48,29 @@ class Checkpoints:
         `connector` goes into it as a file for use, beside the state to go on from.
 
         Raises:
-            EllaError: the disk is full.
+            EllaError: the disk is full, or can't be written to for another reason.
         """
         path = self.folder / f"step-{step:08d}"
-        part = path.with_suffix(".part")
+        part, main = path.with_suffix(".part"), accelerator.is_main_process
         try:
-            accelerator.save_state(str(part))
+            with naming_failure(part, _REMEDY):
+                accelerator.save_state(str(part))
             accelerator.wait_for_everyone()  # each process writes a file of its own
-            if accelerator.is_main_process:
-                save_connector(connector, part / CONNECTOR)
-                (part / "course.json").write_text(json.dumps({"step": step, **course}))
-                _flush(part)
-                part.replace(path)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise disk_full(self.folder) from error
+            if main:
+                with naming_failure(part, _REMEDY):
+                    save_connector(connector, part / CONNECTOR)
+                    (part / "course.json").write_text(json.dumps({"step": step, **course}))
+                    for written in [*part.rglob("*"), part]:
+                        flush(written)
+                    part.replace(path)
+        except EllaError:
+            shutil.rmtree(part, ignore_errors=True)
             raise
         accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
+        if main:
             for old in self.all()[: -self._keep]:
-                doomed = old.with_suffix(".part")  # half deleted, it is no checkpoint
-                shutil.rmtree(doomed, ignore_errors=True)
-                old.replace(doomed)
+                old.replace(old.with_suffix(".part"))  # half deleted, it is no checkpoint
+            for doomed in self.folder.glob("*.part"):
                 shutil.rmtree(doomed)
 
     def load(self, accelerator: Accelerator, course: dict[str, Any]) -> int:
@@ -98,15 +103,6 @@ def course_of(config: TrainConfig, data: list[str]) -> dict[str, Any]:
     return {"settings": json.loads(json.dumps(settings)), "data": data}
 
 
-def disk_full(folder: Path) -> EllaError:
-    """The error that says so."""
-    free = shutil.disk_usage(folder).free
-    return EllaError(
-        f"The disk of {folder} is full ({free / 1e9:.2f} GB free). Make room, or lower "
-        f"checkpoint.keep; the last checkpoint is whole, and the same command goes on from it."
-    )
-
-
 def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     found = [
         f"{name} was {saved['settings'].get(name)!r} and is {value!r}"
@@ -116,13 +112,3 @@ def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if saved["data"] != now["data"]:
         found.append("the shards of the data are others, or hold other numbers of pictures")
     return found
-
-
-def _flush(folder: Path) -> None:
-    """Make the files outlive a power cut."""
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -10,6 +10,9 @@ from safetensors import SafetensorError
 
 from ..errors import EllaError
 
+#: The remedy of whatever goes on by itself.
+GO_ON = "Make room and start the same command again: it goes on from what is whole."
+
 # torch.save raises a RuntimeError that does not say what the system said.
 _FAILURES = (OSError, SafetensorError, RuntimeError)
 

@@ -8,6 +8,7 @@ import torch
 from ..checkpoint import load_connector, save_connector
 from ..errors import EllaError
 from .checkpoints import CONNECTOR, Checkpoints
+from .disk import naming_failure
 
 
 def export(
@@ -25,7 +26,7 @@ def export(
         `path`.
 
     Raises:
-        EllaError: there is no such checkpoint.
+        EllaError: there is no such checkpoint, or the disk is full or can't be written to.
     """
     checkpoints = Checkpoints(run / "checkpoints").all()
     chosen = [c for c in checkpoints if step is None or int(c.name.split("-")[1]) == step]
@@ -34,9 +35,11 @@ def export(
         raise EllaError(f"{run} has no checkpoint of step {step}: found {found}. Set --step.")
     source, path = chosen[-1] / CONNECTOR, path or run / CONNECTOR
     part = path.with_name(path.name + ".part")
-    if half:
-        save_connector(load_connector(source, dtype=torch.float16), part)
-    else:
-        shutil.copyfile(source, part)
-    part.replace(path)
+    connector = load_connector(source, dtype=torch.float16) if half else None
+    with naming_failure(path, "Make room, or choose another place."):
+        if connector:
+            save_connector(connector, part)
+        else:
+            shutil.copyfile(source, part)
+        part.replace(path)
     return path

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from .batches import held_out, make_batch, to_tensors
 from .config import TrainConfig
+from .disk import GO_ON, naming_failure
 from .encoding import CaptionEncoder, batched
 from .loss import Conditioning
 from .parts import Parts
@@ -44,8 +45,9 @@ class Looks:
         if self._sheets and self._sheet_due(step):
             sheet = self._sheets.draw(self._parts.connector)
             folder = self._config.run / "sheets"
-            folder.mkdir(exist_ok=True)
-            sheet.save(folder / f"step-{step:08d}.jpg", quality=95)
+            with naming_failure(folder, GO_ON):
+                folder.mkdir(exist_ok=True)
+                sheet.save(folder / f"step-{step:08d}.jpg", quality=95)
             self._writer.add_image("sheet", np.asarray(sheet), step, dataformats="HWC")
 
     def _validation_due(self, step: int) -> bool:

@@ -1,7 +1,6 @@
 """What a run is put together from, and the checks that would otherwise fail after an hour."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,9 @@ from ..config import ConnectorMetadata
 from ..connectors import Connector, build_connector
 from ..errors import EllaError
 from .bases import Base, load_base
-from .checkpoints import disk_full
 from .config import TrainConfig
 from .contract import Contract, check_config, llm_identity, weights_identity
+from .disk import free_gigabytes
 from .encoding import CaptionEncoder, encode_pixels
 from .precompute import make_contract
 from .sources import Source, open_sources
@@ -173,5 +172,10 @@ def _check_disk(config: TrainConfig, connector: Connector) -> None:
     copies = 3 + (config.optimiser.ema is not None)  # weights and AdamW's two moments
     size = 4 * copies * sum(p.numel() for p in connector.parameters())
     config.run.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(config.run).free < (config.checkpoint.keep + 1) * size:
-        raise disk_full(config.run)
+    needed = (config.checkpoint.keep + 1) * size / 1e9
+    free = free_gigabytes(config.run)
+    if free < needed:
+        raise EllaError(
+            f"{free:.2f} GB are free on the disk of {config.run}, and {config.checkpoint.keep + 1} "
+            f"checkpoints take {needed:.2f} GB. Make room, or lower checkpoint.keep."
+        )

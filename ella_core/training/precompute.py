@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..errors import EllaError
 from .bases import load_base
-from .cache import EncodedPicture, Shard, write_shard
+from .cache import DamagedShardError, EncodedPicture, Shard, write_shard
 from .config import SourceConfig, TrainConfig
 from .contract import Contract, llm_identity, weights_identity
 from .crop import fit, shapes
@@ -55,8 +55,8 @@ def precompute(config: TrainConfig) -> Problems:
         disable=not state.is_local_main_process,
     ) as bar:
         for path, shard, empty_context in mine:
-            if path.is_file():
-                encoders.contract.check(Shard(path).contract, str(path))
+            if encoders.has_made(path):
+                bar.update(len(shard.samples))
             else:
                 encoders.write(path, shard, empty_context, problems, bar)
     state.wait_for_everyone()
@@ -89,6 +89,22 @@ class _Encoders:
         self.choices = shapes(config.data.resolution, config.data.buckets, config.data.bucket_step)
         (self.empty,) = self.captions([""])
         self.contract = make_contract(config, self.captions, self.vae)
+
+    def has_made(self, path: Path) -> bool:
+        """Whether a shard is there already, and whole.
+
+        Raises:
+            EllaError: it was made with another contract.
+        """
+        if not path.is_file():
+            return False
+        try:
+            shard = Shard(path)
+        except DamagedShardError as error:
+            _LOG.warning("%s It is made again.", error)
+            return False
+        self.contract.check(shard.contract, str(path))
+        return True
 
     def write(
         self,

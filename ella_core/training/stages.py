@@ -22,16 +22,13 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from ..errors import EllaError
-from .disk import naming_failure, write_whole
+from .disk import GO_ON, naming_failure, write_whole
 from .pictures import PictureShard, Problems, picture_shards
 
 #: Pictures in a shard, where they don't come in tars.
 SHARD_SIZE = 1000
 
 _SETTINGS = "settings.json"
-#: After a failure to write.
-REMEDY = "Make room and start the same command again: it goes on with this shard."
-
 Sample = tuple[str, Mapping[str, bytes]]
 
 
@@ -143,7 +140,7 @@ def _settle(settings: Mapping[str, Any], target: Path, state: PartialState) -> N
                 f"choose another folder."
             )
     elif state.is_main_process:
-        with naming_failure(path, REMEDY):
+        with naming_failure(path, GO_ON):
             target.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(settings, indent=1).encode())
     state.wait_for_everyone()
@@ -156,7 +153,7 @@ def _write(stage: Stage, shard: PictureShard, target: Path, bar: Any) -> None:
     part = path.with_name(path.name + ".part")
     written = _write_tar(part, stage.samples(shard, work))
     report = {"written": written, "dropped": work.dropped, "skipped": work.problems.skipped}
-    with naming_failure(path, REMEDY):
+    with naming_failure(path, GO_ON):
         write_whole(_report(target, shard), json.dumps(report).encode())
         part.replace(path)
     work.journal.unlink(missing_ok=True)
@@ -166,18 +163,18 @@ def _write(stage: Stage, shard: PictureShard, target: Path, bar: Any) -> None:
 def _write_tar(path: Path, samples: Iterable[Sample]) -> int:
     """Write samples to a tar and return how many they were."""
     count = 0
-    with naming_failure(path, REMEDY):
+    with naming_failure(path, GO_ON):
         file = path.open("wb")
     try:
         tar = tarfile.TarFile(fileobj=file, mode="w")
         for key, files in samples:
-            with naming_failure(path, REMEDY):
+            with naming_failure(path, GO_ON):
                 for extension, content in files.items():
                     member = tarfile.TarInfo(f"{key}.{extension}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
             count += 1
-        with naming_failure(path, REMEDY):
+        with naming_failure(path, GO_ON):
             tar.close()
             file.flush()
             os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from .batches import Batch, TrainingPictures, read_ahead, to_tensors
 from .checkpoints import Checkpoints, course_of
 from .config import OptimiserConfig, TrainConfig
 from .config_file import dump_config
+from .disk import GO_ON, naming_failure
 from .encoding import batched
 from .export import export
 from .looks import Looks
@@ -168,8 +169,9 @@ class Trainer:
             self._ema.step(self.parts.connector.parameters())
         self.step += 1
         if self._writer:
-            for name, value in (("loss", loss), ("lr", lr), ("gradient norm", norm)):
-                self._writer.add_scalar(f"train/{name}", value, self.step)
+            with naming_failure(self.config.run / "logs", GO_ON):
+                for name, value in (("loss", loss), ("lr", lr), ("gradient norm", norm)):
+                    self._writer.add_scalar(f"train/{name}", value, self.step)
         return float(loss)
 
     def _fail(
@@ -212,7 +214,8 @@ class Trainer:
 
     def _flush_log(self) -> None:
         if self._writer:
-            self._writer.flush()
+            with naming_failure(self.config.run / "logs", GO_ON):
+                self._writer.flush()
 
 
 def lr_factor(step: int, steps: int, options: OptimiserConfig) -> float:

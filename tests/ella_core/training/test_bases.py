@@ -8,6 +8,8 @@ import tiny_models
 from ella_core.errors import EllaError
 from ella_core.training.bases import load_base
 from ella_core.training.config import BaseConfig
+from ella_core.training.contract import weights_identity
+from ella_core.training.encoding import encode_pixels
 from support.training import SMALL_SDXL
 
 SMALL = {
@@ -80,6 +82,71 @@ def test_taesd_equals_comfyuis(tmp_path):
     decoded = ours.decode(latents / ours.config.scaling_factor).sample / 2 + 0.5
     theirs = vae.decode(theirs / 0.18215).movedim(-1, 1)
     torch.testing.assert_close(decoded.clamp(0, 1), theirs.float(), rtol=0, atol=1e-4)
+
+
+KL_VAE = {
+    "double_z": True,
+    "z_channels": 4,
+    "resolution": 32,
+    "in_channels": 3,
+    "out_ch": 3,
+    "ch": 32,
+    "ch_mult": [1, 2, 2, 2],
+    "num_res_blocks": 2,
+    "attn_resolutions": [],
+    "dropout": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def with_kl_vae(tmp_path_factory):
+    """A single file with Stable Diffusion's own kind of VAE."""
+    tiny_models.import_host()
+    from comfy.ldm.models.autoencoder import AutoencoderKL
+
+    path = tmp_path_factory.mktemp("kl") / "base.safetensors"
+    tiny_models.draw_checkpoint(path)
+    state = {k: t for k, t in load_file(path).items() if not k.startswith("first_stage_model.")}
+    vae = AutoencoderKL(ddconfig=KL_VAE, embed_dim=4)
+    tiny_models.draw(vae, torch.Generator().manual_seed(0))
+    state |= {f"first_stage_model.{k}": t.contiguous() for k, t in vae.state_dict().items()}
+    save_file(state, path)
+    return path, vae
+
+
+@torch.no_grad()
+def test_kl_vae_equals_comfyuis(with_kl_vae):
+    path, theirs = with_kl_vae
+    ours = load_base(BaseConfig(path)).vae
+    pixels = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    mean, std = encode_pixels(ours, pixels)
+    expected, log_variance = theirs.quant_conv(theirs.encoder(pixels)).chunk(2, dim=1)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(mean, 0.18215 * expected, rtol=0, atol=1e-4)
+    deviation = 0.18215 * (log_variance.clamp(-30, 20) / 2).exp()
+    torch.testing.assert_close(std, deviation, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        ours.decode(expected).sample, theirs.decode(expected), rtol=0, atol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_a_diffusers_folder_is_the_same_base(with_kl_vae, tmp_path):
+    file = load_base(BaseConfig(with_kl_vae[0]))
+    file.unet.save_pretrained(tmp_path / "unet")
+    file.vae.save_pretrained(tmp_path / "vae")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    folder = load_base(BaseConfig(tmp_path, "v"))
+    assert (folder.family, folder.context_dim, folder.prediction) == ("sd15", 768, "v_prediction")
+    assert weights_identity(folder.vae) == weights_identity(file.vae)
+    x, context = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 768)
+    assert torch.equal(folder.unet(x, 500, context).sample, file.unet(x, 500, context).sample)
+    pixels = torch.rand(1, 3, 16, 16)
+    assert torch.equal(encode_pixels(folder.vae, pixels)[0], encode_pixels(file.vae, pixels)[0])
+
+    (tmp_path / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"cut")
+    with pytest.raises(EllaError, match="diffusers can't open it"):
+        load_base(BaseConfig(tmp_path))
 
 
 def test_what_is_no_base_is_refused(tmp_path):

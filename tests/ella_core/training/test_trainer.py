@@ -65,7 +65,7 @@ def test_killed_at_any_moment_it_goes_on_exactly(config, straight, tmp_path):
     for moment, step, left in (
         ("step", 7, ["step-00000005"]),
         ("checkpoint", 10, ["step-00000005", "step-00000010.part"]),
-        ("pruning", 15, ["step-00000010", "step-00000015"]),
+        ("pruning", 15, ["step-00000010.part", "step-00000015"]),
     ):
         run_python(script, moment, step, path, expected=-9)
         found = sorted(p.name for p in (made.run / "checkpoints").iterdir())

@@ -1,0 +1,100 @@
+"""A full disk: the error says so, what was there stays whole, and the same command goes on.
+
+In place of a full disk a limit on the size of files: writing fails in the same calls.
+"""
+
+import resource
+from contextlib import contextmanager
+
+import pytest
+import torch
+from safetensors.torch import load, load_file
+
+from ella_core.errors import EllaError
+from ella_core.training.cache import Shard
+from ella_core.training.checkpoints import CONNECTOR, Checkpoints
+from ella_core.training.config_file import read_config
+from ella_core.training.filter import Filter, FilterOptions
+from ella_core.training.pictures import Problems, picture_shards
+from ella_core.training.precompute import precompute
+from ella_core.training.stages import run_stage
+from ella_core.training.trainer import Trainer
+from support.training import settings, write_pictures
+
+
+@contextmanager
+def full_disk(size):
+    """No file can grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_checkpoint(config):
+    Trainer(config(steps=5)).train()
+    trainer = Trainer(config(steps=10))
+    folder = trainer.config.run / "checkpoints"
+    with (
+        full_disk(20_000),
+        pytest.raises(EllaError, match=r"step-00000010\.part can't be written: .*GB are free"),
+    ):
+        trainer.train()
+    assert [path.name for path in folder.iterdir()] == ["step-00000005"]
+    load_file(folder / "step-00000005" / CONNECTOR)
+    again = Trainer(config(steps=10))
+    assert again.step == 5
+    again.train()
+    assert Checkpoints(folder).all()[-1].name == "step-00000010"
+
+
+def test_too_little_room_for_checkpoints_is_said_before(config, monkeypatch):
+    monkeypatch.setattr("ella_core.training.parts.free_gigabytes", lambda _: 1e-6)
+    with pytest.raises(EllaError, match=r"0\.00 GB are free .* 3 checkpoints take 0\.00 GB"):
+        Trainer(config())
+
+
+def test_a_shard_of_the_cache(models, data, tmp_path):
+    made = read_config(
+        {
+            **settings(models, tmp_path, tmp_path / "run"),
+            "data": {
+                "resolution": 32,
+                "sources": [{"pictures": str(data / "pictures"), "cache": str(tmp_path / "cache")}],
+            },
+        }
+    )
+    with (
+        full_disk(10_000),
+        pytest.raises(EllaError, match=r"000000\.safetensors can't be written"),
+    ):
+        precompute(made)
+    assert not list((tmp_path / "cache").glob("*.safetensors"))
+    precompute(made)
+    path = tmp_path / "cache/000000.safetensors"
+    whole = path.read_bytes()
+
+    # A shard that something else has cut short is made again, not trusted and not in the way.
+    path.write_bytes(whole[:-10])
+    precompute(made)
+    assert Shard(path).keys
+    again = load_file(path)
+    assert all(torch.equal(again[name], tensor) for name, tensor in load(whole).items())
+
+
+def test_a_shard_of_pictures(tmp_path, monkeypatch):
+    (tmp_path / "any_score.py").write_text(
+        "def make(device): return lambda images: [10] * len(images)"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pictures = write_pictures(tmp_path / "pictures", 5)
+    stage = Filter(FilterOptions(edge=32, predictor="any_score:make"))
+    with full_disk(10_000), pytest.raises(EllaError, match=r"000000\.tar\.part can't be written"):
+        run_stage(stage, pictures, tmp_path / "new")
+    assert not list((tmp_path / "new").glob("*.tar"))
+    assert run_stage(stage, pictures, tmp_path / "new").written == 5
+    (shard,) = picture_shards(tmp_path / "new", 1, problems := Problems())
+    assert len(list(shard.read(problems))) == 5
+    assert not problems.skipped
