@@ -106,7 +106,8 @@ class Editor:
     def clear(self) -> None:
         """Close all dialogs, empty the canvas and forget errors."""
         self.close_dialogs()
-        self.page.evaluate("app.graph.clear()")
+        # An id, as every opened workflow has: the editor keeps the values of widgets by it.
+        self.page.evaluate("app.graph.clear(); app.graph.id = crypto.randomUUID()")
         self.errors.clear()
 
     def set_settings(self, settings: dict[str, Any]) -> None:
