@@ -2,8 +2,8 @@
 
 Each row names the tests that fail where the fault is back. To run all of them, or those of one:
 
-python scripts/test.py $(python tests/test_field_trial.py)
-python scripts/test.py $(python tests/test_field_trial.py "a pooled_output")
+python scripts/test.py $(.venv/bin/python tests/test_field_trial.py)
+python scripts/test.py $(.venv/bin/python tests/test_field_trial.py "a pooled_output")
 """
 
 import ast

@@ -10,9 +10,12 @@ from transformers import (
 )
 
 from ella_core.errors import EllaError
+from ella_core.evaluation.answers import read_answers
+from ella_core.evaluation.cli import main
 from ella_core.evaluation.judges.base import yes_or_no
 from ella_core.evaluation.judges.blip import BlipJudge
 from ella_core.evaluation.judges.chat import ChatJudge
+from ella_core.evaluation.questions import write_csv
 from support.judges import WORDS, write_blip, write_chat
 
 TEMPLATE = "{question} answer with yes or no"
@@ -94,6 +97,33 @@ def test_blip_probabilities_are_the_models(blip, pictures, items):
         expected = output.logits[0][0].softmax(-1)
         assert_first_token(reply, expected, processor.tokenizer)
     assert len({reply.p_yes for reply in replies}) == len(replies)
+
+
+@pytest.mark.parametrize("kind", ["chat", "blip-vqa"])
+def test_from_the_judge_to_the_score_by_commands(kind, request, items, folder, tmp_path, capsys):
+    """Also if the judge was stopped in the middle of a line."""
+    model = request.getfixturevalue(kind.partition("-")[0])
+    questions, answers = tmp_path / "questions.csv", tmp_path / "answers.jsonl"
+    write_csv(questions, items)
+    files = ["--questions", str(questions), "--answers", str(answers), "--pictures", "2"]
+    judge = ["judge", *files, "--folder", str(folder), "--judge", kind, "--model", str(model)]
+    judge += ["--device", "cpu"]
+    assert main(judge) == 0
+    found = read_answers(answers)
+    assert len(found) == 3 * 3 * 2
+    for answer in found.values():
+        assert 0 < answer.p_yes < 1
+        assert 0 < answer.p_no < 1
+        assert answer.judge == str(model)
+    answers.write_bytes(answers.read_bytes()[: answers.stat().st_size // 2])
+    assert main(judge) == 0
+    again = read_answers(answers)
+    assert again.keys() == found.keys()
+    for key, answer in again.items():
+        assert answer.p_yes == pytest.approx(found[key].p_yes, abs=1e-6)
+    for protocol in ("fixed", "blip-vqa"):
+        assert main(["score", *files, "--protocol", protocol]) == 0
+        assert f"protocol {protocol}, judge {model}, 3 prompts of 2" in capsys.readouterr().out
 
 
 def test_a_model_that_lacks_weights(chat, tmp_path):
