@@ -1,4 +1,4 @@
-"""What a conditioning node shows of its part in a run: tokens, connector passes and their time."""
+"""Reports of conditioning nodes about a run: tokens, connector passes and their time."""
 
 import logging
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 
 from ...store import Passes
-from ..llm.model import LLMEmbeds
+from ..llm.embeds import LLMEmbeds
 from .events import send_report
 
 logger = logging.getLogger("ella")
@@ -99,7 +99,7 @@ class Report:
 
 
 def _describe(prompts: Iterable[dict[str, Any]]) -> str:
-    """Such as "positive 23, negative 1 tokens": what the connector reads, padding included."""
+    """Describe what the connector reads, padding included: "positive 23, negative 1 tokens"."""
     words = []
     for prompt in prompts:
         lengths = " + ".join(f"{length:,}" for length in prompt["tokens"])
