@@ -161,7 +161,7 @@ class Download:
 
 
 def size_text(size: int) -> str:
-    """Bytes as the hub's pages show them, 134 MB."""
+    """Format bytes as the hub's pages show them, 134 MB."""
     for unit, divisor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= divisor:
             return f"{size / divisor:.3g} {unit}"
@@ -191,7 +191,7 @@ def _check_part(file: LocalFile, on_progress: OnProgress) -> None:
 
 
 def _checksum(path: Path, like: str, on_progress: OnProgress) -> str:
-    """Of the same kind as `like`: SHA-256, or the SHA-1 that git gives to a blob."""
+    """Compute a checksum of the same kind as `like`: SHA-256, or git's SHA-1 of a blob."""
     size = path.stat().st_size
     digest = hashlib.sha256()
     if len(like) == 40:

@@ -41,7 +41,7 @@ class Source:
         return not PurePosixPath(self.path).suffix
 
     def command(self, root: Path) -> str:
-        """What downloads it in a terminal into the folder `root`."""
+        """Return the command that downloads it into the folder `root`."""
         what = f'--include "{self.path}/*"' if self.is_folder else self.path
         return f'hf download {self.repo} {what} --revision {self.revision} --local-dir "{root}"'
 
@@ -92,7 +92,7 @@ class HubUnreachedError(EllaError):
 
 
 def endpoint() -> str:
-    """The hub's address: HF_ENDPOINT, or huggingface.co."""
+    """Return the hub's address: HF_ENDPOINT, or huggingface.co."""
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
@@ -158,7 +158,7 @@ def transfer(file: RemoteFile, part: Path, on_write: Callable[[int], None]) -> N
 
 
 def _client_errors() -> tuple[type[BaseException], ...]:
-    """What the hub's HTTP client raises: requests' errors in version 0, httpx's since."""
+    """Return the errors of the hub's HTTP client: requests' in version 0, httpx's since."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (OSError, *HfHubHTTPError.__bases__)

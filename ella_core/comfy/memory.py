@@ -38,7 +38,7 @@ class WholeModelPatcher(ModelPatcher):
         return loaded
 
     def partially_unload(self, *args: Any, **kwargs: Any) -> int:
-        """Free nothing, upon which ComfyUI unloads the model whole."""
+        """Free nothing; ComfyUI then unloads the whole model."""
         return 0
 
     @torch.inference_mode(False)
@@ -49,7 +49,7 @@ class WholeModelPatcher(ModelPatcher):
 
 
 class SharedPatcher(_CorePatcher):
-    """Rides in conditionings, which some packs deep-copy: the weights must not be."""
+    """The connector's patcher, of which a deep copy of a conditioning makes no second one."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SharedPatcher":
         return self

@@ -49,7 +49,7 @@ class Attention(nn.Module):
     def forward(
         self, q_BNW: torch.Tensor, kv_BLW: torch.Tensor, attended: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """`attended` is (B', L) bool for B' = all of B, None where everything is."""
+        """Attend to `kv_BLW`; `attended` is (B', L) bool for B' = all of B, None for everything."""
 
         def split(x: torch.Tensor) -> torch.Tensor:  # (*B, N, W) -> (B', H, N, W / H)
             return x.view(-1, x.shape[-2], self.heads, x.shape[-1] // self.heads).transpose(1, 2)
@@ -129,7 +129,7 @@ class AttentionPool(nn.Module):
         self.proj = operations.Linear(context_dim, pooled_dim)
 
     def forward(self, context_BNC: torch.Tensor) -> torch.Tensor:
-        """(*B, N, C) context -> (*B, P) pooled embedding."""
+        """Pool a context (*B, N, C) to (*B, P)."""
         query_B1C = self.query.to(context_BNC).expand(*context_BNC.shape[:-2], 1, -1)
         pooled_BP: torch.Tensor = self.proj(self.attn(query_B1C, context_BNC)[..., 0, :])
         return pooled_BP

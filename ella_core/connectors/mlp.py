@@ -27,5 +27,5 @@ class MLPConnector(Connector):
         return context.expand(*batch_shape(context, timestep), *context.shape[-2:])
 
     def reset_parameters(self) -> None:
-        """Torch's default for linear layers."""
+        """Draw torch's default weights for linear layers."""
         reset_layers(self)

@@ -76,7 +76,7 @@ class Resampler(Connector):
         return pooled
 
     def reset_parameters(self) -> None:
-        """Initial weights: every norm starts as a plain layer norm, every gate at zero.
+        """Draw initial weights: every norm starts as a plain layer norm, every gate at zero.
 
         Latents are normal with variance 1 / W, the pool's query with 1 / C; q, k and v are
         Xavier-uniform as one (3W, W) matrix with zero biases, as in `nn.MultiheadAttention`; all
@@ -95,7 +95,7 @@ class Resampler(Connector):
 
 
 def _beside_latents(mask_BL: torch.Tensor, latents_BNW: torch.Tensor) -> torch.Tensor:
-    """(B', N + L) bool, B' = all of B: all latents are attended, of the text what the mask says."""
+    """Return (B', N + L) bool, B' = all of B: all latents, and the text as the mask says."""
     *batch, N, _ = latents_BNW.shape
     mask_BL = mask_BL.expand(*batch, -1)
     return torch.cat([mask_BL.new_ones(*batch, N), mask_BL], dim=-1).flatten(0, -2)

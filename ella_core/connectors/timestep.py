@@ -11,7 +11,7 @@ from .base import Operations
 
 
 def sinusoid(timestep: torch.Tensor, channels: int) -> torch.Tensor:
-    """Sinusoidal encoding with period 10000, cosine half first, in float32.
+    """Encode timesteps as sinusoids with period 10000, cosine half first, in float32.
 
     Args:
         timestep: (*B) DDPM timesteps, 0-999.
@@ -38,7 +38,7 @@ class TimestepEmbedding(nn.Module):
         self.linear_2 = operations.Linear(config.dim, config.dim)
 
     def forward(self, timestep: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """(*B) timesteps -> (*B, dim) in `dtype`; the sinusoid itself is always float32."""
+        """Map timesteps (*B) to (*B, dim) in `dtype`; the sinusoid itself is always float32."""
         hidden = self.linear_1(sinusoid(timestep, self.channels).to(dtype))
         embedding: torch.Tensor = self.linear_2(F.silu(hidden))
         return embedding

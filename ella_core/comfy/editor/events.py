@@ -1,4 +1,4 @@
-"""Telling the editor what goes on in a run, as an event of this pack's own.
+"""Reports of a run, sent to the editor as an event of the pack's own.
 
 `web/ella-report.js` draws it on the node, in the editor's language.
 """

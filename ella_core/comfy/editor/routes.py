@@ -98,7 +98,7 @@ async def _help(page: Path, _: web.Request) -> web.FileResponse:
 
 
 async def _body(request: web.Request) -> Any:
-    """The JSON that was sent.
+    """Return the JSON that was sent.
 
     Raises:
         EllaError: it is none.
@@ -110,7 +110,7 @@ async def _body(request: web.Request) -> Any:
 
 
 def _models(body: Any) -> list[str]:
-    """The names of what is to be downloaded in a request.
+    """Return the names of the models that a request wants to download.
 
     Raises:
         EllaError: there are none, or they are not in `SOURCES`.

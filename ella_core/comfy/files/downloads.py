@@ -20,11 +20,11 @@ logger = logging.getLogger("ella")
 _FOLDERS = {"connector": (CONNECTOR_FOLDER,), "LLM": LLM_FOLDERS}
 
 
-Progress = Callable[[str, int, int], None]  # what is going on, bytes done, bytes in all
+Progress = Callable[[str, int, int], None]  # current step, bytes done, bytes in all
 
 
 class Outcome(NamedTuple):
-    """What a download did: in short, and in full with commits and files."""
+    """Result of a download: in short, and in full with commits and files."""
 
     summary: str
     report: str
@@ -76,11 +76,11 @@ class Downloads:
 
         Args:
             names: keys of `SOURCES`.
-            on_progress: told the text and bytes of `Status`; what it raises ends the download.
+            on_progress: gets the text and bytes of `Status`; raise in it to cancel.
 
         Returns:
-            What was done. If the hub is not reached and a model is there: that, why, and that it
-            was not compared.
+            What was done. If the hub is not reached and a model is there, it says so, and that the
+            model was not compared.
 
         Raises:
             EllaError: see `Download.of` and `Download.fetch`; or another download is running.
@@ -89,7 +89,7 @@ class Downloads:
         return self._run(names, on_progress)
 
     def start(self, names: Iterable[str]) -> None:
-        """Download in a thread, which only `status` tells of.
+        """Download in a thread; `status` shows its progress.
 
         Raises:
             EllaError: another download is running.
@@ -142,7 +142,7 @@ class Downloads:
 
 
 def _fetch(name: str, report: Progress) -> Outcome:
-    """Have a model at its place, compared with the hub's if it answers."""
+    """Download a model if it is missing, or compare it with the hub's if the hub answers."""
     label = SOURCES[name].label
     try:
         download = _find(name)
@@ -165,9 +165,9 @@ def _fetch(name: str, report: Progress) -> Outcome:
 
 
 def describe() -> list[dict[str, Any]]:
-    """What can be downloaded, for the editor's dialog: name, label, source, target, bytes.
+    """Describe the models for the editor's dialog: name, label, source, target, bytes.
 
-    Of a model that is there while the hub is not reached: why that is, in place of the commit.
+    If the hub is not reached, a model that is there has the reason in place of the commit.
 
     Raises:
         EllaError: the hub is not reached and models are missing, or it does not have them.
@@ -190,14 +190,14 @@ def describe() -> list[dict[str, Any]]:
 
 
 def target(name: str) -> Path:
-    """Where a model of `SOURCES` is, or is to be: in the first of its folders that has it."""
+    """Return the path of a model of `SOURCES`: in the first of its folders that has it, if any."""
     path = SOURCES[name].path
     roots = [Path(root) for key in _FOLDERS[name] for root in folder_paths.get_folder_paths(key)]
     return next((root / path for root in roots if (root / path).exists()), roots[0] / path)
 
 
 def is_complete(name: str) -> bool:
-    """Whether a model of `SOURCES` is there, with all files that are needed to open it."""
+    """Return whether a model of `SOURCES` is there, with all files that are needed to open it."""
     from ...text_encoders import check_text_encoder  # not at ComfyUI's start
 
     path = target(name)
@@ -211,7 +211,7 @@ def is_complete(name: str) -> bool:
 
 
 def identity(names: Sequence[str]) -> str | float:
-    """Which files there are of the models; while one is missing NaN, which equals nothing."""
+    """Identify the models' files; NaN, which equals nothing, while one is missing."""
     if not all(map(is_complete, names)):
         return float("nan")  # a new one: ComfyUI takes math.nan for equal to itself
     return "\n".join(file_identity(target(name)) for name in names)
