@@ -1,4 +1,4 @@
-"""What encoding prompts costs in time and memory, and what precision does to the features.
+"""Measure the time and memory of encoding prompts, and the effect of precision on features.
 
 python benchmarks/encode.py [--llm FOLDER] [--rounds 5]
 
@@ -72,7 +72,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _plain(folder: Path) -> Callable[[str], Any]:
-    """Encoding with transformers alone, as its documentation does it."""
+    """Encode with transformers alone, as its documentation does it."""
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
 
@@ -91,7 +91,7 @@ def _plain(folder: Path) -> Callable[[str], Any]:
 
 @contextmanager
 def _ours(folder: Path) -> Iterator[Callable[[str], Any]]:
-    """What the node LLM Text Encode does, with its cache on the disk."""
+    """Encode as the node LLM Text Encode does, with its cache on the disk."""
     import tiny_models
 
     tiny_models.import_host()
@@ -165,10 +165,13 @@ def _print_batched(folder: Path, rounds: int) -> None:
         batched = [prompt.features for prompt in encoder.encode(texts)]
         together.append(time.perf_counter() - start)
     ratio = statistics.median(b / a for a, b in zip(alone, together, strict=True))
-    worst = max((a - b).abs().max().item() for a, b in zip(one_by_one, batched, strict=True))
-    print(f"\n{len(texts)} short texts with {folder.name} in fp32 on {torch.get_num_threads()} CPU")
+    pairs = [*zip(batched, one_by_one, strict=True)]
+    worst = max((a - b).abs().max().item() for a, b in pairs)
+    relative = max(_distance(a, b) for a, b in pairs)
     print(
-        f"thread(s): in batches {ratio:.3f} of the time one by one; largest difference {worst:.2g}."
+        f"\n{len(texts)} short texts with {folder.name} in fp32 on {torch.get_num_threads()} CPU "
+        f"thread(s): in batches {ratio:.3f} of the time one by one; largest "
+        f"difference {worst:.2g}, largest relative distance (L2) {relative:.2g}."
     )
 
 
@@ -223,9 +226,7 @@ def _print_dtypes(folder: Path) -> None:
     ):
         encoder = load_text_encoder(folder, dtype, quantization)
         errors = [
-            (
-                (encode_prompt(encoder, text).features.float() - features).norm() / features.norm()
-            ).item()
+            _distance(encode_prompt(encoder, text).features, features)
             for text, features in zip(PROMPTS, expected, strict=True)
         ]
         size = weight_bytes(encoder.model) / 1e6
@@ -234,27 +235,25 @@ def _print_dtypes(folder: Path) -> None:
 
 
 def _distance(found: Any, expected: Any) -> float:
-    """Relative, L2."""
+    """Return the relative distance (L2)."""
     return float((found.float() - expected).norm() / expected.norm())
 
 
 def _print_t5_xl() -> None:
-    """By arithmetic: the encoder of FLAN-T5-XL, without its weights."""
+    """Compute the size of FLAN-T5-XL's encoder from its configuration."""
     import torch
     from transformers import T5Config, T5EncoderModel
 
+    config = T5Config(
+        d_model=2048,
+        num_layers=24,
+        num_heads=32,
+        d_kv=64,
+        d_ff=5120,
+        feed_forward_proj="gated-gelu",
+    )
     with torch.device("meta"):
-        model = T5EncoderModel(
-            T5Config(
-                d_model=2048,
-                num_layers=24,
-                num_heads=32,
-                d_kv=64,
-                d_ff=5120,
-                vocab_size=32128,
-                feed_forward_proj="gated-gelu",
-            )
-        )
+        model = T5EncoderModel(config)
     linear = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
     eight_bits = sum(w.numel() for w in linear)
     rows = sum(len(w) for w in linear)
@@ -273,7 +272,7 @@ def _seconds(encode: Callable[[str], Any], text: str) -> float:
 
 
 def _child(kind: str, folder: Path) -> dict[str, float]:
-    """What this script measures in a fresh process."""
+    """Measure in a fresh process."""
     command = [sys.executable, __file__, "--child", kind, "--llm", str(folder)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     measured: dict[str, float] = json.loads(output.splitlines()[-1])
@@ -288,7 +287,7 @@ CHILDREN: dict[str, Callable[[Path], dict[str, float]]] = {
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process ever had."""
+    """Return the most memory that this process ever had."""
     if sys.platform == "win32":
         import psutil
 

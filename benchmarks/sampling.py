@@ -1,4 +1,4 @@
-"""What ELLA costs in sampling: the same run without it, with it, and with it done naively.
+"""Measure the cost of ELLA in sampling: the same run without it, with it, and done naively.
 
 python benchmarks/sampling.py [--sizes 256 384] [--steps 20] [--rounds 20] [--plot FILE.png]
 

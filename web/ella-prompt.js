@@ -45,7 +45,7 @@ function connectorOf(node) {
     const input = inputOf(target, "ella")
     const name = input
       ? sources(target, input, () => "ella_name")[0]?.value
-      : target.type === "ELLABlendEmbeds" && connectorOf(target)
+      : (target.type === "ELLABlendEmbeds" || target.isVirtualNode) && connectorOf(target)
     if (name) return name
   }
   return undefined

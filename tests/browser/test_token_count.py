@@ -81,28 +81,29 @@ def test_follows_the_llm_and_its_settings(editor, host):
 
 
 FOR_CONNECTOR = """() => {
-  const [loader, conditioning, blend] = ["ELLALoad", "ELLAConditioning", "ELLABlendEmbeds"].map(
-    (type) => LiteGraph.createNode(type),
-  )
-  for (const node of [loader, conditioning, blend]) app.graph.add(node)
+  const types = ["ELLALoad", "ELLAConditioning", "ELLABlendEmbeds", "Reroute"]
+  const nodes = types.map((type) => LiteGraph.createNode(type))
+  for (const node of nodes) app.graph.add(node)
+  const [loader, conditioning, blend, reroute] = nodes
   built.linked.connect(0, blend, 0)
-  blend.connect(0, conditioning, 1)
+  blend.connect(0, reroute, 0)
+  reroute.connect(0, conditioning, 1)
   loader.connect(0, conditioning, 0)
-  loader.widgets[0].value = "short.safetensors"
+  loader.widgets[0].value = "trained on 256.safetensors"
 }"""
 
 
 def test_counts_up_to_what_the_connector_was_trained_on(editor, host):
     folder = host.models / "ella"
     tensors = load_file(folder / "tsc.safetensors")
-    save_file(tensors, folder / "short.safetensors", metadata={"trained_tokens": "16"})
+    save_file(tensors, folder / "trained on 256.safetensors", metadata={"trained_tokens": "256"})
     editor.page.evaluate(BUILD)
     editor.page.evaluate(f"built.llm.widgets[0].value = '{T5}'")
     editor.page.evaluate("built.linked.widgets[0].value = 'A red cat.'")
     n = tokens(host, T5, "A red cat.")
     wait_for(editor, "built.linked", f"{n} of 128 tokens")
     editor.page.evaluate(FOR_CONNECTOR)
-    wait_for(editor, "built.linked", f"{n} of 16 tokens")
+    wait_for(editor, "built.linked", f"{n} of 256 tokens")
 
 
 def test_asks_again_after_an_error(editor, host):
