@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import EllaError
 
 if TYPE_CHECKING:
-    from .stages import Report
+    from .stages import Tally
 
 _COMMANDS = ("train", "caption", "filter", "precompute", "export")
 _LOG = logging.getLogger("ella")
@@ -119,7 +119,7 @@ def _filter(parsed: argparse.Namespace) -> None:
         print("\n".join(compare(parsed.pictures, parsed.to, count_tokens, tag)))  # noqa: T201
 
 
-def _say(report: "Report") -> None:
+def _say(report: "Tally") -> None:
     """Log what became of the pictures, once for all processes."""
     from .stages import process_state
 

@@ -69,8 +69,8 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True)
-class Report:
-    """What became of all pictures.
+class Tally:
+    """Counts of all pictures of a stage.
 
     Attributes:
         written: number of pictures in the new shards.
@@ -91,7 +91,7 @@ def process_state() -> PartialState:
     return PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(weeks=8))
 
 
-def run_stage(stage: Stage, source: Path, target: Path, shard_size: int = SHARD_SIZE) -> Report:
+def run_stage(stage: Stage, source: Path, target: Path, shard_size: int = SHARD_SIZE) -> Tally:
     """Make new shards of a folder's pictures.
 
     Args:
@@ -184,13 +184,13 @@ def _write_tar(path: Path, samples: Iterable[Sample]) -> int:
     return count
 
 
-def _sum(target: Path, shards: Iterable[PictureShard], problems: Problems) -> Report:
+def _sum(target: Path, shards: Iterable[PictureShard], problems: Problems) -> Tally:
     reports = [json.loads(_report(target, shard).read_text()) for shard in shards]
     dropped: Counter[str] = Counter()
     for report in reports:
         dropped.update(report["dropped"])
     skipped = [*problems.skipped, *(name for report in reports for name in report["skipped"])]
-    return Report(sum(report["written"] for report in reports), dropped, skipped)
+    return Tally(sum(report["written"] for report in reports), dropped, skipped)
 
 
 def _tar(folder: Path, shard: PictureShard) -> Path:

@@ -145,7 +145,7 @@ def _fetch(name: str, report: Progress) -> Outcome:
     """Download a model if it is missing, or compare it with the hub's if the hub answers."""
     label = SOURCES[name].label
     try:
-        download = _find(name)
+        download = _look_up(name)
     except HubUnreachedError as error:
         if not is_complete(name):
             raise
@@ -177,7 +177,7 @@ def describe() -> list[dict[str, Any]]:
         address = f"{endpoint()}/{source.repo}"
         about: dict[str, Any] = {"name": name, "label": source.label, "address": address}
         try:
-            download = _find(name)
+            download = _look_up(name)
             about |= {"commit": download.commit, "size": download.size, "missing": download.missing}
         except HubUnreachedError as error:
             about |= {"unreached": error.reason, "missing": 0}
@@ -217,7 +217,7 @@ def identity(names: Sequence[str]) -> str | float:
     return "\n".join(file_identity(target(name)) for name in names)
 
 
-def _find(name: str) -> Download:
+def _look_up(name: str) -> Download:
     download = Download.of(SOURCES[name], target(name).parent)
     source = download.source
     logger.info("%s/%s at the commit %s", endpoint(), source.repo, download.commit)
