@@ -1,4 +1,4 @@
-"""What the Hugging Face hub has of ELLA, through `huggingface_hub` 0.36 and later.
+"""ELLA's models on the Hugging Face hub, through `huggingface_hub` 0.36 and later.
 
 Of its API only what all these versions share is used. `hf_hub_download` is not: since version 2 it
 deletes what it has when a download breaks off.
@@ -20,7 +20,7 @@ _SAFE_NAME = re.compile(r"\w[\w.-]*\.(safetensors|json|txt|model)")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model is published.
+    """Address of a published model.
 
     Attributes:
         label: what messages call it.

@@ -1,4 +1,4 @@
-"""What prompts or captions are made of, as in Tables 1 and 2 of the paper (sections 3.2 and 4)."""
+"""Statistics of prompts or captions, as in Tables 1 and 2 of the paper (sections 3.2 and 4)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

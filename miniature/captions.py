@@ -141,7 +141,7 @@ def _relations(w: Writer, things: list[Thing]) -> str:
 
 
 def _is_one(thing: Thing, things: list[Thing]) -> bool:
-    """Whether no other thing has its shape and colour, so that its name says which is meant."""
+    """Return whether no other thing has its shape and colour, so that its name is clear."""
     return [(t.shape, t.colour) for t in things].count((thing.shape, thing.colour)) == 1
 
 

@@ -23,7 +23,7 @@ _SHIFTS = range(-4, 5)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is right about the picture of a scene, each from 0 to 1.
+    """Verdict on the picture of a scene, each field from 0 to 1.
 
     Attributes:
         objects_right: things whose place holds their shape, colour and size.

@@ -1,4 +1,4 @@
-"""What the stages of the training share: the loop with its schedule, checkpoints and curve."""
+"""Shared by the stages of the training: the loop with its schedule, checkpoints and curve."""
 
 import copy
 import json

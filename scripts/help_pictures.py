@@ -94,7 +94,7 @@ def main() -> int:
 
 
 def open_editor(browser: "Browser", server: "Server") -> "Editor":
-    """The editor of a server of one's own, as the pictures show it."""
+    """Open the editor of a server as the pictures show it."""
     from editor import Editor
     from tiny_models import write_t5
 

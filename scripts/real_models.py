@@ -42,7 +42,7 @@ def find(models: Path) -> Found:
 
 
 def _is_sd15(path: Path) -> bool:
-    """Whether this is an SD1.5 for text to image; inpainting ones take more channels."""
+    """Return whether this is an SD1.5 for text to image; inpainting ones take more channels."""
     try:
         with safe_open(path, framework="pt") as file:
             if not {_CROSS_ATTENTION, _FIRST_CONVOLUTION} <= set(file.keys()):

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 version=1.23.0
 environment=.cache/comfy-cli-$version
-comfy() { # With a home of its own, for it writes a configuration there.
+comfy() { # With a home of its own, because it writes a configuration there.
   HOME=$PWD/$environment DO_NOT_TRACK=1 "$environment/bin/comfy" --skip-prompt "$@" 2>&1
 }
 # An environment no longer runs once the Python that made it, or the repository, has moved.

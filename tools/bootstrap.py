@@ -121,7 +121,7 @@ def _python(folder: Path) -> Path:
 
 
 def _has_pip() -> bool:
-    """Whether the environment is there and was not interrupted while being made."""
+    """Return whether the environment is there and was not interrupted while being made."""
     if not _python(VENV).is_file():
         return False
     command = [_python(VENV), "-m", "pip", "--version"]

@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]  # node id, done, of
 
 @dataclass
 class Result:
-    """What became of a queued prompt.
+    """Outcome of a queued prompt.
 
     Attributes:
         outputs: node id -> what the node showed or saved.
@@ -130,7 +130,7 @@ class Server:
         raise RuntimeError(f"ComfyUI was not up after 5 minutes:\n{self.log_tail()}")
 
     def log_text(self) -> str:
-        """What ComfyUI printed so far."""
+        """Return ComfyUI's output so far."""
         # In the system's own encoding a byte may be unknown, and reading would then fail.
         return self.log.read_text(encoding="utf-8", errors="replace")
 
@@ -171,7 +171,7 @@ class Server:
 
 
 def _refusal(reply: dict[str, Any]) -> dict[str, Any]:
-    """What is wrong with a prompt that ComfyUI did not queue, as the report of a failed run."""
+    """Describe why ComfyUI did not queue a prompt, as the report of a failed run."""
     nodes = [reply["node_errors"][key] for key in reply.get("node_errors") or ()]
     errors = [(node["class_type"], error) for node in nodes for error in node["errors"]]
     lines = [f"{kind}: {each['message']}: {each['details']}" for kind, each in errors]

@@ -62,7 +62,7 @@ class Chromium:
 
 @dataclass
 class Run:
-    """What the editor heard about a queued prompt.
+    """Events about a queued prompt that the editor got.
 
     Attributes:
         outputs: node id -> what the node showed or saved.
@@ -186,7 +186,7 @@ class Editor:
         return saved
 
     def boxes(self) -> dict[str, list[float]]:
-        """Where the nodes are: id -> x, y, width and height with the title."""
+        """Return id -> x, y, width and height (with the title) of the nodes."""
         return self.page.evaluate(
             "() => Object.fromEntries(app.graph.nodes.map(n => [n.id, [...n.boundingRect]]))"
         )

@@ -1,4 +1,4 @@
-"""How far two judges, or a judge and a person, agree."""
+"""Agreement between two judges, or a judge and a person."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .dpg import read_answer
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two judges answered the same questions about the same pictures.
+    """Answers of two judges to the same questions about the same pictures.
 
     Attributes:
         table: how often the first and the second said so: (yes or not, yes or not) -> count.

@@ -42,12 +42,12 @@ class Answer:
 
     @property
     def key(self) -> Key:
-        """Which question about which picture."""
+        """Identity of the question and the picture."""
         return self.item_id, self.proposition_id, self.crop
 
     @property
     def source(self) -> tuple[str, str, str]:
-        """Who was asked, and how."""
+        """Identity of the judge and its settings."""
         return self.judge, self.revision, self.template
 
 

@@ -1,4 +1,4 @@
-"""Where the benchmarks' files are published, and how their content is known."""
+"""Addresses and checksums of the benchmarks' published files."""
 
 from dataclasses import dataclass
 

@@ -57,7 +57,7 @@ def keep_confident(boxes: Sequence[Box], tag: str) -> dict[str, list[Box]]:
 
 
 def is_correct(task: Task, boxes: Sequence[Box], classify: Classify) -> bool:
-    """Whether a picture shows what its task asks for."""
+    """Return whether a picture shows what its task asks for."""
     found = keep_confident(boxes, task.tag)
     groups: list[list[Box] | None] = []
     for wanted in task.include:

@@ -58,7 +58,7 @@ class Picture:
 
 
 def picture_path(folder: Path, item_id: str, crop: int) -> Path:
-    """Where a prompt's picture belongs."""
+    """Return the path of a prompt's picture."""
     return folder / f"{item_id}_{crop}.png"
 
 

@@ -1,4 +1,4 @@
-"""Published scores, to be shown beside one's own with their judge and protocol."""
+"""Published scores, shown beside the user's with their judge and protocol."""
 
 import json
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from .questions import Item, Question
 
 @dataclass(frozen=True)
 class QuestionScore:
-    """What became of one question about one picture.
+    """Result of one question about one picture.
 
     Attributes:
         answer: the judge's.
@@ -72,7 +72,7 @@ class Tally:
 
 @dataclass
 class Score:
-    """What a protocol makes of a set of answers.
+    """Scores that a protocol computes from a set of answers.
 
     Attributes:
         benchmark: what was measured, such as "DPG-Bench".

@@ -28,7 +28,7 @@ _OVERLAP = 0.1  # intersection over union
 
 @dataclass(frozen=True)
 class Box:
-    """What a detector found: corners in pixels, y downwards, and its confidence, 0 to 1."""
+    """A detector's box: corners in pixels, y downwards, and its confidence, 0 to 1."""
 
     label: str
     confidence: float

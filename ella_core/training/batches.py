@@ -144,7 +144,7 @@ def make_batch(draws: Sequence[Draw]) -> Batch:
 
 
 class Encoders(Protocol):
-    """What encodes pictures and captions that are not cached."""
+    """Encoders of pictures and captions that are not cached."""
 
     def pixels(self, pixels_B3HW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See `encoding.encode_pixels`."""

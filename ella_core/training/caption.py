@@ -24,7 +24,7 @@ INSTRUCTION = (
 
 @dataclass(frozen=True)
 class CaptionOptions:
-    """How pictures are captioned.
+    """Settings of captioning.
 
     Attributes:
         model: folder, or repository on the Hugging Face hub, of an image-text-to-text model with

@@ -1,4 +1,4 @@
-"""What a training run is made of. Defaults are the paper's (arXiv 2403.05135, section 5.1).
+"""Settings of a training run. Defaults are the paper's (arXiv 2403.05135, section 5.1).
 
 `config_file` reads it from a YAML file that holds the same names.
 """
@@ -58,7 +58,7 @@ class ConnectorSection:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """How captions are read.
+    """Settings of reading captions.
 
     Attributes:
         tokens: LLM tokens of a caption, special ones included; longer ones are cut.
@@ -113,7 +113,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is minimised.
+    """Settings of the loss.
 
     Attributes:
         objective: `noise` is the paper's: the error of the U-Net's prediction. `align` is a warm

@@ -1,4 +1,4 @@
-"""What a shard of cached features and latents was made with; other shards are refused."""
+"""Settings that a shard of cached features and latents was made with; others are refused."""
 
 import dataclasses
 import hashlib
@@ -51,7 +51,7 @@ class Contract:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """As it stands in a shard's metadata."""
+        """Return the text for a shard's metadata."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod

@@ -18,7 +18,7 @@ from .stages import SHARD_SIZE, Sample, Work
 
 @dataclass(frozen=True)
 class FilterOptions:
-    """Which pictures are kept.
+    """Rules for keeping pictures.
 
     Attributes:
         score: the aesthetic score has to be higher.

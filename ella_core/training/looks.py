@@ -32,7 +32,7 @@ class Looks:
             self._sheets = Sheets(config, parts.base, captions)
 
     def due(self, step: int) -> bool:
-        """Whether there is anything to look at after `step` steps."""
+        """Return whether there is anything to look at after `step` steps."""
         return self._validation_due(step) or self._sheet_due(step)
 
     def take(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""What training minimises.
+"""The loss of training.
 
 Shapes: B pictures, C latent channels, L LLM tokens, D LLM width, N context tokens.
 """

@@ -1,4 +1,4 @@
-"""Which picture comes when: a function of the seed and the position alone.
+"""The order of pictures: a function of the seed and the position alone.
 
 Nothing here has a state, so a run that is resumed jumps to its position, and any number of
 processes see the same pictures.

@@ -1,4 +1,4 @@
-"""What a run is put together from, and the checks that would otherwise fail after an hour."""
+"""The parts of a run, and checks that would otherwise fail after an hour."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -72,7 +72,7 @@ class Picture:
 
 @dataclass
 class Problems:
-    """What was skipped, by name."""
+    """Names of skipped pictures and shards."""
 
     skipped: list[str] = field(default_factory=list)
 

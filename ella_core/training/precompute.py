@@ -66,7 +66,7 @@ def precompute(config: TrainConfig) -> Problems:
 def _work(
     sources: Iterable[SourceConfig], problems: Problems
 ) -> Iterator[tuple[Path, PictureShard, torch.Tensor | None]]:
-    """Where each shard goes, what is in it, and the target of its empty caption if any."""
+    """Yield each shard's path, its content, and the context of its empty caption if any."""
     for source in sources:
         assert source.pictures
         assert source.cache

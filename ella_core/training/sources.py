@@ -67,7 +67,7 @@ class Source(Protocol):
 
     @property
     def contract(self) -> Contract | None:
-        """What a cache was made with, None for pictures."""
+        """Settings that a cache was made with, None for pictures."""
 
     def read(self, shard: int, shape: Shape, number: int, choose: Choice) -> Item:
         """Read a picture of a shape in a shard, and the caption that `choose` chooses."""

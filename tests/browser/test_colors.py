@@ -60,7 +60,7 @@ def theme(request, editor):
 
 
 def luminance(color):
-    """As WCAG 2.1 defines it, of (r, g, b) in 0 to 255."""
+    """Return the luminance that WCAG 2.1 defines, of (r, g, b) in 0 to 255."""
     c = np.asarray(color) / 255
     return float(
         np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
@@ -73,7 +73,7 @@ def contrast(a, b):
 
 
 def pixels(picture, x, y, color):
-    """How many pixels of about that colour are in a square of 16 x 16."""
+    """Count the pixels of about that colour in a square of 16 x 16."""
     square = picture[y - 8 : y + 8, x - 8 : x + 8]
     return int((np.abs(square.astype(int) - color).max(axis=-1) <= 20).sum())
 

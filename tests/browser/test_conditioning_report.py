@@ -1,4 +1,4 @@
-"""What ELLA Timestep Conditioning shows after a run, in ComfyUI's own editor."""
+"""Reports on ELLA Timestep Conditioning after a run, in ComfyUI's own editor."""
 
 import pytest
 

@@ -109,7 +109,7 @@ def buttons(dialog):
 
 
 def text(dialog, part):
-    """What the dialog says, once that is in it."""
+    """Wait until the dialog holds a text, and return all of it."""
     line = dialog.get_by_role("status").filter(has_text=part)
     line.wait_for(timeout=60_000)
     return line.inner_text()
@@ -125,7 +125,7 @@ def megabytes(size):
 
 
 def offered(page, i):
-    """What the i-th loader's dropdown shows when it is clicked."""
+    """Click the i-th loader's dropdown and return its entries."""
     page.mouse.click(*page.evaluate(MIDDLE_OF_COMBO, i))
     entries = page.locator(".litemenu-entry")
     entries.first.wait_for(timeout=10_000)
@@ -225,7 +225,7 @@ def test_without_the_hub_it_shows_what_is_there(page, dialog, choose, hub, model
 
 
 def copied(page, dialog):
-    """What the clipboard holds after the dialog's text was selected and copied."""
+    """Select and copy the dialog's text; return the clipboard's content."""
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     dialog.get_by_role("status").evaluate("text => getSelection().selectAllChildren(text)")
     page.keyboard.press("Control+c")

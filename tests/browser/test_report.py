@@ -1,4 +1,4 @@
-"""What a prompt's node shows of a run, in ComfyUI's own editor."""
+"""Reports of a run on a prompt's node, in ComfyUI's own editor."""
 
 import uuid
 

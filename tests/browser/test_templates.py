@@ -19,7 +19,7 @@ def open_editor(browser, host):
 
 
 def content(workflow, like):
-    """What makes a workflow: not the view, not names in the language of the editor.
+    """Return a workflow without the view and without names in the editor's language.
 
     Nor what newer editors and nodes add: the values of widgets by name, unlinked outputs and
     inputs, and widgets behind those that `like`, the workflow as it is bundled, has.

@@ -1,4 +1,4 @@
-"""What the pack's JavaScript says, in ComfyUI's own editor in other languages."""
+"""Texts of the pack's JavaScript in ComfyUI's own editor, in other languages."""
 # ruff: noqa: RUF001  Chinese has its own parentheses, commas and colons.
 
 import re
@@ -91,7 +91,7 @@ def test_the_token_count(editor, server):
 
 
 def test_the_names_of_inputs_are_the_nodes(editor):
-    """What a hint calls an input is what the node shows."""
+    """A hint calls an input by the name that the node shows."""
     editor.page.evaluate(BUILD, "t5")
     editor.page.evaluate(
         """() => {

@@ -180,7 +180,7 @@ CHOSEN_ELSEWHERE = """virtual => {
 
 @pytest.mark.parametrize("virtual", [False, True])
 def test_an_llm_that_another_node_chooses(editor, virtual):
-    """As a switch does, or, virtual, the Get of Set and Get nodes."""
+    """A switch does so, and the virtual Get of Set and Get nodes."""
     editor.page.evaluate(BUILD)
     editor.page.evaluate(CHOSEN_ELSEWHERE, virtual)
     wait_for(editor, "built.linked", "the LLM is chosen by another node: counted in the run")
@@ -250,7 +250,7 @@ def test_across_subgraphs(editor, host):
 
 
 def saved(editor):
-    """What the editor would save, without what it draws anew each time it opens a workflow."""
+    """Return the workflow as the editor saves it, without parts that differ at each opening."""
     workflow = editor.serialize()
     workflow.pop("id")
     workflow["extra"].pop("ds", None)

@@ -1,4 +1,4 @@
-"""What a file holds is read from its tensors; what is wrong with it is said."""
+"""A connector file is read by its tensors, and errors say what is wrong with it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a hub or its network can do wrong, with the oldest and the installed huggingface_hub."""
+"""Faults of a hub or its network, with the oldest and the installed huggingface_hub."""
 
 import json
 import socket

@@ -11,7 +11,7 @@ from tiny_models import draw_checkpoint
 
 @pytest.fixture(scope="session")
 def infos(host):
-    """What the running server says of its nodes."""
+    """Descriptions of the running server's nodes."""
     smallest = {"transformer_depth_output": [0, 0], "transformer_depth_middle": -2}
     checkpoints = host.models / "checkpoints"
     draw_checkpoint(checkpoints / SMALL, **smallest)

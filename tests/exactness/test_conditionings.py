@@ -1,4 +1,4 @@
-"""What other nodes do to a conditioning on its way to the sampler."""
+"""Other nodes edit a conditioning on its way to the sampler."""
 
 import uuid
 

@@ -68,7 +68,7 @@ def test_a_prompt_for_each_frame_in_context_windows(exact, new_graph):
 
 @pytest.mark.parametrize("ella", ["first", "second", "both"])
 def test_conditioning_average(exact, new_graph, ella):
-    """As of Blend Embeds, at every timestep; ELLA's options are lost where it comes second."""
+    """The average is Blend Embeds' at each timestep. ELLA's options are lost if it comes second."""
     graph = new_graph()
     other = graph.condition(OTHER, "", model=graph.conditioning)[1]
     plain = graph.plain(3)

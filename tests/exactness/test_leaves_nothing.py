@@ -1,4 +1,4 @@
-"""What a run, an interruption or a clone leaves behind: nothing."""
+"""A run, an interruption or a clone leaves nothing behind."""
 
 import requests
 import torch

@@ -48,7 +48,7 @@ class Official:
 
 
 def batched(rows, calls):
-    """Whether every one of so many calls was made with the positive and the negative together."""
+    """Return whether every one of so many calls was made with positive and negative together."""
     together = {}
     for row in rows:
         together.setdefault(row.call, set()).add(row.index)

@@ -1,4 +1,4 @@
-"""What the shipped miniature paints of held-out captions in a real ComfyUI, judged by its pixels.
+"""The shipped miniature paints held-out captions in a real ComfyUI; its pixels are judged.
 
 Each breakage shows that the floor is above what a broken part leaves. None is of the timestep: the
 shipped connector was aligned with tokens that are the same at every timestep.

@@ -1,4 +1,4 @@
-"""What users do wrong, on the real server: each a clear message, and the next graph runs."""
+"""Mistakes of users on the real server: each gives a clear message, and the next graph runs."""
 
 import pytest
 

@@ -164,7 +164,7 @@ def test_a_folder_that_root_can_not_write_to(host):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs to limit the files of another process")
 def test_a_disk_that_is_full_while_running(base):
-    """As far as a process can see it: no file can grow beyond a limit any more."""
+    """A limit on the size of files looks like a full disk to a process."""
     long = "A violet owl reads a newspaper on a wooden bench. " * 1000
     with comfyui(base) as host:
         short, _ = sample(host)

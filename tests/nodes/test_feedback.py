@@ -1,4 +1,4 @@
-"""What the nodes show while they work and afterwards: lines of text and progress bars."""
+"""Lines of text and progress bars that nodes show while they work and afterwards."""
 
 import asyncio
 import json
@@ -200,7 +200,7 @@ def test_loading_the_llm_and_reading_in_chunks(host):
 
 
 async def heard_by_another(server, prompt):
-    """What an editor is sent while a run goes on that no editor has queued."""
+    """Return the messages to an editor during a run that no editor has queued."""
     async with aiohttp.ClientSession(server.address) as session, session.ws_connect("/ws") as ws:
         async with session.post("/prompt", json={"prompt": prompt}) as response:
             prompt_id = (await response.json())["prompt_id"]

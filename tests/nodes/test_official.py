@@ -271,7 +271,7 @@ def test_a_file_that_is_no_connector(host):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_the_official_pack_keeps_its_ids(tmp_path, before):
-    """Whether ComfyUI loads it before or after this pack."""
+    """The order in which ComfyUI loads the two packs does not matter."""
     packs = tmp_path / "packs"
     packs.mkdir()
     link(HOST_PACKS / "official_standin", packs / "standin")

@@ -1,4 +1,4 @@
-"""How often the connector is asked: once for all prompts and the schedule, then never again."""
+"""The connector is asked once for all prompts and the schedule, then never again."""
 
 import uuid
 

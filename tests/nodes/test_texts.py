@@ -1,4 +1,4 @@
-"""What the JavaScript says: each text is translated, and no translation is left over."""
+"""Texts of the JavaScript: each is translated, and no translation is left over."""
 
 import re
 

@@ -55,7 +55,7 @@ def llm(request, host):
 
 
 def run_says(host, text, **inputs):
-    """What LLM Text Encode shows after it has read `text`."""
+    """Return the report of LLM Text Encode after it has read `text`."""
     graph = EllaGraph(text, "")
     positive = graph.nodes[graph.conditioning.id]["inputs"]["positive"][0]
     graph.nodes[positive]["inputs"].update(inputs)
@@ -206,7 +206,7 @@ def test_a_damaged_tokenizer(host):
 
 
 def test_a_failure_is_not_kept(host):
-    """What failed for a moment, as on a network drive, leaves the files as they are."""
+    """A failure that passes, as on a network drive, leaves the files as they are."""
     name, tokenizer = without_weights(host, write_t5, "failing")
     file = host.models / "LLM" / name / "tokenizer.json"
     content, stat = file.read_bytes(), file.stat()

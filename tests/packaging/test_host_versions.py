@@ -1,4 +1,4 @@
-"""What another ComfyUI than that of the tests does to the pack."""
+"""The pack in other versions of ComfyUI than that of the tests."""
 
 import shutil
 
@@ -8,7 +8,7 @@ from tiny_models import import_host
 
 
 def test_sampling_is_prepared_with_options_of_a_newer_comfyui():
-    """Such as those that ComfyUI 0.38 hands through these wrappers."""
+    """ComfyUI 0.38 hands such options through these wrappers."""
     import_host()
     from comfy.patcher_extension import WrapperExecutor, WrappersMP
 

@@ -1,4 +1,4 @@
-"""Which parts may import which."""
+"""Import directions between the parts of the repository."""
 
 import ast
 

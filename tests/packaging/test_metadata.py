@@ -1,4 +1,4 @@
-"""What the Comfy Registry and ComfyUI-Manager read agrees with the rest of the repository."""
+"""Metadata for the Comfy Registry and ComfyUI-Manager agree with the rest of the repository."""
 
 import re
 import struct

@@ -1,4 +1,4 @@
-"""What the U-Net got, against the independent reference at the timestep of that very call."""
+"""Compare the U-Net's context with the independent reference at the timestep of each call."""
 
 import math
 import uuid
@@ -65,7 +65,7 @@ class Exactness:
         return result
 
     def rows(self, name: str) -> list[Row]:
-        """What the recorder of that name wrote, one row per conditioning and call."""
+        """Return the records of the recorder of that name, one row per conditioning and call."""
         found = []
         for call, record in enumerate(self.host.records(name)):
             indices = record["cond_or_uncond"].tolist()

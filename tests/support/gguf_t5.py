@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 
 def write_t5_gguf(folder: Path, path: Path) -> None:
-    """What `write_t5` made, in one file."""
+    """Write a T5 of `write_t5` as a single file."""
     import gguf
 
     config = json.loads((folder / "config.json").read_text("utf-8"))

@@ -41,7 +41,7 @@ FILES = {
 
 @dataclass
 class Hub:
-    """What the server has and does.
+    """Content and faults of the server.
 
     Attributes:
         files: path in the repository -> content.
@@ -94,11 +94,11 @@ class Hub:
         return f"http://127.0.0.1:{self.port}"
 
     def heal(self, files: dict[str, bytes]) -> None:
-        """As new."""
+        """Undo all changes."""
         self.__init__(dict(files))
 
     def environment(self, home: Path) -> dict[str, str]:
-        """What makes a ComfyUI use it, with the folder for huggingface_hub's own files."""
+        """Return the environment of a ComfyUI that uses it, huggingface_hub's folder included."""
         return {
             "HF_ENDPOINT": self.address,
             "HF_TOKEN": TOKEN,

@@ -1,4 +1,4 @@
-"""A prompt's node in the editor: the bundled workflow with small models, and what is to be seen."""
+"""A prompt's node in the editor: the bundled workflow with small models, and its texts."""
 
 import json
 
@@ -35,7 +35,7 @@ def prompt_node(workflow):
 
 
 def report(editor, node):
-    """What the node says of the run below its widgets, or None."""
+    """Return the report of the run below the node's widgets, or None."""
     return editor.page.evaluate(
         f"{node}.widgets?.find(({{ name }}) => name === '{REPORT}')?.element.textContent"
     )

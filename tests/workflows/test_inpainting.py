@@ -1,4 +1,4 @@
-"""The inpainting template with a picture and a mask of one's own: what is masked is repainted."""
+"""The inpainting template with another picture and mask: the masked part is repainted."""
 
 import numpy as np
 import pytest

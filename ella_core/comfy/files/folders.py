@@ -1,4 +1,4 @@
-"""Where connectors and LLMs lie on the disk."""
+"""Folders and files of connectors and LLMs."""
 
 import os
 from collections.abc import Callable, Iterator

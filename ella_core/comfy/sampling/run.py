@@ -17,7 +17,7 @@ from .timesteps import sigma_to_timestep
 
 
 class Run:
-    """What the model calls of one sampling run share.
+    """State that the model calls of one sampling run share.
 
     Attributes:
         schedule: the timesteps that the sampler is going to stop at; None before the first call.

@@ -22,7 +22,7 @@ from . import (
 
 
 class Command(Protocol):
-    """What a module here has."""
+    """The interface of a module here."""
 
     __doc__: str | None
 

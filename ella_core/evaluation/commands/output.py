@@ -1,4 +1,4 @@
-"""How scores are printed and written."""
+"""Printing and writing of scores."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -163,7 +163,7 @@ def _picture(entry: dict[str, Any], outputs: tuple[str, ...]) -> dict[str, str]:
 
 
 def _error(messages: list[tuple[str, dict[str, Any]]]) -> str:
-    """What stopped a prompt, from the messages in its history."""
+    """Return the error that stopped a prompt, from the messages in its history."""
     for kind, data in messages:
         if kind == "execution_error":
             return f"{data['node_type']}: {data['exception_message'].strip()}"
@@ -173,7 +173,7 @@ def _error(messages: list[tuple[str, dict[str, Any]]]) -> str:
 
 
 def _reason(path: str, status: int, text: str) -> str:
-    """What ComfyUI says of a refused request, in a line."""
+    """Return ComfyUI's reason for refusing a request, in a line."""
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         reply = json.loads(text)
         details = [

@@ -53,7 +53,7 @@ class Job:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What its PNG says of it."""
+        """Metadata for its PNG."""
         return {
             "item_id": self.item_id,
             "prompt": self.prompt,
@@ -63,7 +63,7 @@ class Job:
         }
 
     def failed_on(self, server: str) -> bool:
-        """Whether that server has reported an error for it."""
+        """Return whether that server has reported an error for it."""
         return any(server == address for address, _ in self.errors)
 
 

@@ -15,7 +15,7 @@ from .jobs import Job, save
 
 @dataclass(frozen=True)
 class Pipeline:
-    """How to paint.
+    """Settings of a pipeline.
 
     Attributes:
         model: folder, or repository on the Hugging Face hub.

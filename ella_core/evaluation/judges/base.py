@@ -1,4 +1,4 @@
-"""What every judge has."""
+"""The interface of every judge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class JudgeFailedError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a judge says to one question.
+    """A judge's answer to one question.
 
     Attributes:
         answer: what is scored: yes or no, or whatever else it said.

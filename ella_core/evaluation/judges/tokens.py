@@ -1,4 +1,4 @@
-"""Which tokens say yes and no.
+"""Tokens that say yes and no.
 
 Shapes: B questions, V tokens of the vocabulary.
 """

@@ -24,14 +24,14 @@ from ella_core.evaluation.spatial import (
 
 @dataclass
 class Token:
-    """As much of spaCy's Token and Span as is read."""
+    """The parts of spaCy's Token and Span that are read."""
 
     text: str
     pos_: str = "NOUN"
 
 
 class Parse(list):
-    """As much of spaCy's Doc as is read: tokens and noun chunks, made by hand."""
+    """The parts of spaCy's Doc that are read: tokens and noun chunks, made by hand."""
 
     def __init__(self, text, chunks=(), nouns=()):
         super().__init__(Token(word, "NOUN" if word in nouns else "X") for word in text.split())

@@ -38,7 +38,7 @@ def count(encoder, text):
 
 
 def greedy(fits, sentences):
-    """As many whole sentences in each chunk as fit, the space with the later one."""
+    """Each chunk has as many whole sentences as fit; the space between goes to the later one."""
     packed = [sentences[0]]
     for sentence in sentences[1:]:
         if fits(f"{packed[-1]} {sentence}"):

@@ -21,7 +21,7 @@ def gguf(t5, tmp_path_factory):
 
 @pytest.fixture
 def made(monkeypatch):
-    """How often a tokenizer was made of a file."""
+    """Count how often a tokenizer was made of a file."""
     calls, make = [], transformers.AutoTokenizer.from_pretrained
     monkeypatch.setattr(
         transformers.AutoTokenizer,

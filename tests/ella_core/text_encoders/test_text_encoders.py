@@ -148,7 +148,7 @@ def test_an_empty_prompt_where_the_tokenizer_makes_nothing_of_it(smollm2):
 
 
 def test_spiece_model_alone_is_tokenizer_enough(t5, tmp_path):
-    """As in some copies of FLAN-T5; made here with sentencepiece, as T5's was."""
+    """Some copies of FLAN-T5 have one; it is made with sentencepiece, as T5's was."""
     import sentencepiece
 
     folder = tmp_path / "t5"

@@ -103,7 +103,7 @@ def test_a_gguf_that_is_not_one(tmp_path):
 
 
 def test_numbers_that_overflow(t5, tmp_path):
-    """As LLMs do that were trained in bf16, where fp16 ends at 65504."""
+    """LLMs that were trained in bf16 do so, because fp16 ends at 65504."""
     folder = without(t5, tmp_path / "loud")
     tensors = load_file(folder / "model.safetensors")
     tensors["encoder.final_layer_norm.weight"].fill_(1e5)

@@ -1,4 +1,4 @@
-"""What prompt weights make of an LLM's features, and what the connector makes of those."""
+"""Effect of prompt weights on an LLM's features and on the connector's output."""
 
 import pytest
 import torch

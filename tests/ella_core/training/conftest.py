@@ -15,7 +15,7 @@ from support.training import settings, write_pictures
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """As in the processes that the tests start, so that sums are added up in the same order."""
+    """Use the threads of the processes that the tests start, so that sums have the same order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""What other packs do to a CONDITIONING's tensor, and to a MODEL."""
+"""Nodes that edit a CONDITIONING's tensor or a MODEL as other packs do."""
 
 import comfy.model_management
 import comfy.model_patcher

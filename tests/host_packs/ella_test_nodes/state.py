@@ -1,4 +1,4 @@
-"""What the server holds in memory, for tests that ask; and less memory for models, on request."""
+"""Routes that tell tests what the server holds in memory; less memory for models, on request."""
 
 import gc
 import os

@@ -58,7 +58,7 @@ def download(host, models="connector and LLM"):
 
 
 def report(address, models, reason):
-    """What the node says, line by line."""
+    """Return the node's report, line by line."""
     lines = []
     for name, folder in TARGETS.items():
         lines.append(f"{address}/{REPO}, not reached: {reason}")

@@ -1,4 +1,4 @@
-"""What the U-Net got = the reference at the timestep of that call, in a real ComfyUI."""
+"""In a real ComfyUI, the U-Net gets the reference's context at the timestep of each call."""
 
 import pytest
 import torch

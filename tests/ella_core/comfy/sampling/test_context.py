@@ -1,4 +1,4 @@
-"""What other nodes do to a context holds at every timestep."""
+"""Edits that other nodes make to a context hold at every timestep."""
 
 import copy
 

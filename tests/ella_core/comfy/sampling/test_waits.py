@@ -1,4 +1,4 @@
-"""How often a model call waits for a GPU: to read a tensor back, or to copy one that is not pinned.
+"""A model call waits for a GPU once. Reading a tensor back waits, and so does an unpinned copy.
 
 Nothing waits on a CPU, but the same functions of torch are called, and can be counted.
 """
@@ -58,7 +58,7 @@ class Waits(TorchFunctionMode):
 
 
 class Model:
-    """What the wrapper asks of a BaseModel."""
+    """The part of a BaseModel that the wrapper uses."""
 
     def __init__(self):
         from comfy.model_sampling import ModelSamplingDiscrete

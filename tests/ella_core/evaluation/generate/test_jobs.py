@@ -1,4 +1,4 @@
-"""Which pictures are missing, and what is written into them."""
+"""Missing pictures are found, and pictures say how they were made."""
 
 import io
 
