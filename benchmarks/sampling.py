@@ -1,4 +1,4 @@
-"""Measure the cost of ELLA in sampling: the same run without it, with it, and done naively.
+"""What ELLA costs in sampling: the same run without it, with it, and with it done naively.
 
 python benchmarks/sampling.py [--sizes 256 384] [--steps 20] [--rounds 20] [--plot FILE.png]
 
@@ -171,7 +171,7 @@ class Table:
 def _random_embeds(length: int) -> Any:
     import torch
 
-    from ella_core.comfy.llm.embeds import LLMEmbeds
+    from ella_core.comfy.llm.model import LLMEmbeds
     from ella_core.text_encoders import EncodedPrompt
 
     part = ((EncodedPrompt(torch.randn(1, length, 2048), tokens=length), 1.0),)

@@ -82,7 +82,7 @@ class _Hook:
         return embeds
 
     def _placeholders(self, prompts: Sequence[EncodedPrompt]) -> torch.Tensor:
-        """Return (P, 1, C): the prompts' numbers in binary, exact in any dtype."""
+        """(P, 1, C): the prompts' numbers in binary, exact in any dtype."""
         first = len(self._prompts)
         self._prompts += prompts
         numbers_P1 = torch.arange(first, len(self._prompts))[:, None]
@@ -94,7 +94,7 @@ class _Hook:
     def __call__(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Replace the context before a pass of the U-Net, whose arguments these are."""
+        """Called before each pass of the U-Net with its arguments."""
         placeholders_BNC = kwargs["encoder_hidden_states"]
         if not (placeholders_BNC[..., _BITS:] == _MARK).all():
             return args, kwargs
@@ -125,7 +125,7 @@ class _Hook:
         return changed
 
     def _context(self, prompt: EncodedPrompt, timestep: float) -> torch.Tensor:
-        """Return (N, C) in float32, whatever the U-Net computes in."""
+        """(N, C) in float32, whatever the U-Net computes in."""
         weight = next(self._connector.parameters())
         features = prompt.features.to(weight.device, weight.dtype)
         at = torch.tensor([timestep], device=weight.device)
@@ -134,7 +134,7 @@ class _Hook:
 
 
 def _controlnets(pipeline: Any) -> list[Any]:
-    """Return a pipeline's ControlNets; several are in one `MultiControlNetModel`."""
+    """A pipeline's ControlNets; several hang together in a `MultiControlNetModel`."""
     controlnet = getattr(pipeline, "controlnet", None)
     if controlnet is None:
         return []

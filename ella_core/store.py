@@ -4,8 +4,7 @@ Shapes: P prompts, T timesteps, L LLM tokens, D LLM width, N context tokens, C c
 """
 
 import time
-from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -43,51 +42,31 @@ class Passes:
     seconds: float
 
 
-def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy a tensor to a device, if it is not there, without waiting for a CUDA GPU.
-
-    CUDA copies from pinned memory when it gets there, in order with all else; for a copy from
-    other memory the caller waits until the GPU's queue is empty.
-    """
-    if tensor.device.type == "cpu" and device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
-
-
 class ContextStore:
     """Computes contexts in large batches and keeps them.
 
     A prompt is known by its identity (the `EncodedPrompt` object), not by its value. Its contexts
     are dropped with it and live as long as it does.
 
-    Contexts are kept on one device (system memory, say) and used on another (a GPU). What is
-    computed stays on the latter, and what is needed there is copied to it, until `settle`. Until
-    then nothing waits for the GPU, unless there is more than `room`.
-
     Attributes:
         connector: the connector that makes the contexts.
     """
 
-    def __init__(
-        self, connector: "Connector", device: torch.device | None = None, room: int = 0
-    ) -> None:
+    def __init__(self, connector: "Connector", device: torch.device | None = None) -> None:
         """Start empty.
 
         Args:
             connector: makes the contexts.
             device: where contexts are kept; None keeps them where they were computed.
-            room: bytes of contexts that may be on other devices until `settle`.
         """
         self.connector = connector
         self._device = device
-        self._room = room
         self._kept: MutableMapping[EncodedPrompt, _Kept] = WeakKeyDictionary()
-        self._in_use: MutableMapping[EncodedPrompt, _Kept] = WeakKeyDictionary()
 
     def has(self, prompts: Iterable["EncodedPrompt"], timesteps: Sequence[int]) -> bool:
         """Return whether `context` would find all these prompts at all these timesteps."""
-        keys = self._keys(timesteps)
-        return all(key in known for known in map(self._known, prompts) for key in keys)
+        wanted = set(self._keys(timesteps))
+        return all(self._kept.get(prompt, {}).keys() >= wanted for prompt in prompts)
 
     def prepare(
         self,
@@ -113,69 +92,25 @@ class ContextStore:
         on_pass(0, len(passes))
         for done, (together, missing) in enumerate(passes, 1):
             contexts_PTNC = self._compute(together, missing, device)
-            here = self._kept if self._device in (None, contexts_PTNC.device) else self._in_use
             for prompt, contexts_TNC in zip(together, contexts_PTNC, strict=True):
                 n = self.connector.num_tokens or prompt.features.shape[1]
-                kept = here.setdefault(prompt, {})
+                kept = self._kept.setdefault(prompt, {})
                 for timestep, context_NC in zip(missing, contexts_TNC, strict=True):
                     kept[timestep] = context_NC[None, :n].clone()  # a view would keep them all
-            if self._bytes_in_use() > self._room:
-                self.settle()
             on_pass(done, len(passes))
         computed = frozenset(timestep for _, missing in passes for timestep in missing)
         return Passes(len(passes), computed, time.perf_counter() - start)
 
-    def bring(
-        self, prompts: Iterable["EncodedPrompt"], timesteps: Sequence[int], device: torch.device
-    ) -> None:
-        """Copy contexts that `prepare` has computed to where they will be used.
-
-        A prompt whose contexts have no `room` is left where it is: `context` copies each of its
-        contexts when it is asked for.
-        """
-        for prompt in prompts:
-            in_use, kept = self._in_use.setdefault(prompt, {}), self._kept.get(prompt, {})
-            away = {
-                key: kept[key]
-                for key in self._keys(timesteps)
-                if key not in in_use and kept[key].device != device
-            }
-            size = sum(context.nbytes for context in away.values())
-            if away and self._bytes_in_use() + size <= self._room:
-                in_use |= _moved(away, lambda contexts: send(contexts, device))
-
-    def settle(self) -> None:
-        """Leave no context on other devices than the one where they are kept; wait for those."""
-        for prompt, in_use in self._in_use.items():
-            kept = self._kept.setdefault(prompt, {})
-            new = {key: context for key, context in in_use.items() if key not in kept}
-            if new:
-                kept |= _moved(new, lambda contexts: contexts.to(self._device))
-        self._in_use.clear()
-
-    def context(
-        self, prompt: "EncodedPrompt", timestep: int, device: torch.device | None = None
-    ) -> torch.Tensor:
-        """Return a prompt's context at a timestep that `prepare` has computed.
-
-        Args:
-            prompt: one that `prepare` got.
-            timestep: 0-999.
-            device: where to; None for wherever it is.
+    def context(self, prompt: "EncodedPrompt", timesteps: Sequence[int]) -> torch.Tensor:
+        """Return a prompt's context at timesteps that `prepare` has computed.
 
         Returns:
-            (1, N, C) float32. Do not write into it.
+            (1, N, C) float32 if all timesteps are the same, else (T, N, C). Do not write into it.
         """
-        (key,) = self._keys([timestep])
-        context = self._known(prompt)[key]
-        return context if device is None else send(context, device)
-
-    def _known(self, prompt: "EncodedPrompt") -> Mapping[int, torch.Tensor]:
-        """Return all contexts of a prompt, those in use first."""
-        return ChainMap(self._in_use.get(prompt, {}), self._kept.get(prompt, {}))
-
-    def _bytes_in_use(self) -> int:
-        return sum(context.nbytes for kept in self._in_use.values() for context in kept.values())
+        keys, kept = self._keys(timesteps), self._kept[prompt]
+        if len(set(keys)) == 1:
+            return kept[keys[0]]
+        return torch.cat([kept[key] for key in keys])
 
     def _missing(
         self, prompts: Iterable["EncodedPrompt"], wanted: Sequence[int]
@@ -183,8 +118,8 @@ class ContextStore:
         """Yield the prompts and timesteps of each pass that is needed."""
         missing_in: dict[tuple[int, ...], list[EncodedPrompt]] = {}
         for prompt in dict.fromkeys(prompts):
-            known = self._known(prompt)
-            missing = tuple(timestep for timestep in wanted if timestep not in known)
+            kept = self._kept.get(prompt, {})
+            missing = tuple(timestep for timestep in wanted if timestep not in kept)
             if missing:
                 missing_in.setdefault(missing, []).append(prompt)
         for missing, together in missing_in.items():
@@ -194,12 +129,12 @@ class ContextStore:
                     yield group, missing[i : i + size]
 
     def _rows(self, prompts: list["EncodedPrompt"]) -> int:
-        """Return the rows of a pass per timestep; every prompt is padded to the longest."""
+        """Rows of a pass per timestep; every prompt is padded to the longest."""
         longest = max(prompt.features.shape[1] for prompt in prompts)
         return len(prompts) * (longest + (self.connector.num_tokens or 0))
 
     def _groups(self, prompts: list["EncodedPrompt"]) -> list[list["EncodedPrompt"]]:
-        """Put all prompts together, unless padding to a huge one would cost too much."""
+        """All prompts together, unless padding to a huge one would cost too much."""
         return [prompts] if self._rows(prompts) <= _MAX_ROWS else [[prompt] for prompt in prompts]
 
     @torch.no_grad()
@@ -211,26 +146,20 @@ class ContextStore:
         In float32 whatever the dtype of the weights: the model is small, and its output steers
         the whole picture.
         """
-        rows_PLD = [send(prompt.features[0], device).float() for prompt in prompts]
+        rows_PLD = [prompt.features[0].to(device, torch.float32) for prompt in prompts]
         features = pad_sequence(rows_PLD, batch_first=True)[:, None]
         longest = features.shape[2]
         mask = None
         if any(len(row) < longest for row in rows_PLD):
-            lengths = send(torch.tensor([len(row) for row in rows_PLD]), device)
+            lengths = torch.tensor([len(row) for row in rows_PLD], device=device)
             mask = (torch.arange(longest, device=device) < lengths[:, None])[:, None]
         contexts: torch.Tensor = self.connector(
-            features, send(torch.tensor(timesteps), device), mask
+            features, torch.tensor(timesteps, device=device), mask
         )
-        return contexts
+        return contexts.to(self._device or contexts.device)
 
     def _keys(self, timesteps: Sequence[int]) -> list[int]:
-        """Return the keys of contexts; a connector that ignores the timestep has a single one."""
+        """Keys of the kept contexts; a connector that ignores the timestep has a single one."""
         if self.connector.timestep_aware:
             return list(timesteps)
         return [_ANY_TIMESTEP] * len(timesteps)
-
-
-def _moved(contexts: _Kept, move: Callable[[torch.Tensor], torch.Tensor]) -> _Kept:
-    """Move contexts (1, N, C) of one prompt with a single copy."""
-    copies = move(torch.cat([*contexts.values()]))
-    return {key: copy[None] for key, copy in zip(contexts, copies, strict=True)}

@@ -6,7 +6,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..ella_core.comfy.editor.report import Report
-from ..ella_core.comfy.llm.embeds import LLMEmbeds
+from ..ella_core.comfy.llm.model import LLMEmbeds
 from ..ella_core.comfy.sampling.conditioning import (
     Conditioning,
     make_conditioning,

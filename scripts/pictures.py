@@ -68,6 +68,7 @@ def main() -> int:
     if not set(wanted) <= {"templates", "readme"}:
         sys.exit(__doc__)
     reexec_in_environment()
+    sys.path.insert(0, str(ROOT))
     from comfyui import Server
     from editor import HOW_TO_GET_ONE, Chromium, Editor
 

@@ -14,7 +14,7 @@ MAX_WINDOW = 2048
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PromptCounts:
-    """Counts of a prompt's tokens and pieces.
+    """How a prompt is read, in numbers.
 
     Attributes:
         tokens: number of tokens that are read, special ones included, padding excluded.

@@ -1,4 +1,4 @@
-"""Contexts of a connector: the passes that they take, and how long they are kept."""
+"""What a connector has computed: which passes it takes, and for how long it is kept."""
 
 import gc
 
@@ -16,11 +16,11 @@ NO_TIME = ResamplerConfig(llm_dim=48, width=64, layers=1, num_latents=8, time=No
 MLP = MLPConfig(llm_dim=48, width=64)
 
 
-def make(config=TSC, device=None, room=0):
+def make(config=TSC, device=None):
     torch.manual_seed(0)
     connector = build_connector(config).eval()
     connector.reset_parameters()
-    return ContextStore(connector, device, room)
+    return ContextStore(connector, device)
 
 
 def prompt(length):
@@ -41,7 +41,7 @@ def test_prompts_prepared_together_have_the_contexts_that_each_has_alone():
     store.prepare(prompts, [999, 500, 0], CPU)
     for each in prompts:
         alone = store.connector(each.features, torch.tensor([999, 500, 0]))
-        found = torch.cat([store.context(each, timestep) for timestep in (999, 500, 0)])
+        found = store.context(each, [999, 500, 0])
         assert found.shape == (3, 8, 64)
         torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
 
@@ -53,8 +53,7 @@ def test_a_connector_without_timestep_has_one_context_for_all(config):
     store.prepare(prompts, [999, 500], CPU)
     assert [timesteps for _, _, timesteps in passes] == [1]
     for each, length in zip(prompts, (3, 11), strict=True):
-        found = store.context(each, 7)
-        assert store.context(each, 8) is found
+        found = store.context(each, [7, 8])
         assert found.shape == (1, length if config is MLP else 8, 64)
         alone = store.connector(each.features, torch.tensor([7]))
         torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
@@ -66,7 +65,7 @@ def test_a_long_schedule_is_computed_in_several_passes():
     store.prepare(prompts, range(30), CPU)
     assert [timesteps for _, _, timesteps in passes] == [4] * 7 + [2]  # 2 x 2008 x 4 rows
     alone = store.connector(prompts[0].features, torch.tensor([29]))
-    torch.testing.assert_close(store.context(prompts[0], 29), alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(store.context(prompts[0], [29]), alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("latents", "timesteps"), [(64, 16), (1984, 4)])
@@ -128,17 +127,4 @@ def test_contexts_go_with_their_prompt():
 def test_contexts_are_kept_where_they_are_wanted():
     store, each = make(device=torch.device("meta")), prompt(3)
     store.prepare([each], [1], CPU)
-    assert store.context(each, 1).device.type == "meta"
-
-
-def test_contexts_are_used_elsewhere_within_the_room():
-    gpu, each, other = torch.device("meta"), prompt(3), prompt(5)
-    store = make(device=CPU, room=2 * 8 * 64 * 4)  # two contexts
-    store.prepare([each, other], [1, 2], CPU)
-    store.bring([each, other], [1, 2], gpu)
-    where = [store.context(p, t).device.type for p in (each, other) for t in (1, 2)]
-    assert where == ["meta", "meta", "cpu", "cpu"]
-    assert store.context(other, 1, gpu).device == gpu
-    store.settle()
-    alone = store.connector(each.features, torch.tensor([2]))
-    torch.testing.assert_close(store.context(each, 2), alone, rtol=1e-4, atol=1e-5)
+    assert store.context(each, [1]).device.type == "meta"

@@ -1,4 +1,4 @@
-"""Reports of conditioning nodes about a run: tokens, connector passes and their time."""
+"""What a conditioning node shows of its part in a run: tokens, connector passes and their time."""
 
 import logging
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 
 from ...store import Passes
-from ..llm.embeds import LLMEmbeds
+from ..llm.model import LLMEmbeds
 from .events import send_report
 
 logger = logging.getLogger("ella")
@@ -99,7 +99,7 @@ class Report:
 
 
 def _describe(prompts: Iterable[dict[str, Any]]) -> str:
-    """Describe what the connector reads, padding included: "positive 23, negative 1 tokens"."""
+    """Such as "positive 23, negative 1 tokens": what the connector reads, padding included."""
     words = []
     for prompt in prompts:
         lengths = " + ".join(f"{length:,}" for length in prompt["tokens"])

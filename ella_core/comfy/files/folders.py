@@ -1,4 +1,4 @@
-"""Folders and files of connectors and LLMs."""
+"""Where connectors and LLMs lie on the disk."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -44,13 +44,13 @@ def register_folders() -> None:
 
 
 def connector_names() -> list[str]:
-    """Return the entries of the connector dropdown, never empty. A new node has the first."""
+    """Entries of the connector dropdown, never empty. The first is what a new node has."""
     names = folder_paths.get_filename_list(CONNECTOR_FOLDER)
     return _first(RELEASED_CONNECTOR, names) or [NO_CONNECTOR]
 
 
 def connector_path(name: str) -> Path:
-    """Return the file behind an entry of the connector dropdown.
+    """The file behind an entry of the connector dropdown.
 
     Raises:
         EllaError: there is no such file.
@@ -67,12 +67,12 @@ def connector_path(name: str) -> Path:
 
 
 def llm_names() -> list[str]:
-    """Return the entries of the LLM dropdown, never empty. A new node has the first."""
+    """Entries of the LLM dropdown, never empty. The first is what a new node has."""
     return _first(_RELEASED_LLM, sorted(set(_llms()))) or [NO_LLM]
 
 
 def llm_path(name: str) -> Path:
-    """Return the folder or file behind an entry of the LLM dropdown.
+    """The folder or file behind an entry of the LLM dropdown.
 
     Raises:
         MissingLLMError: there is no such LLM.
@@ -112,10 +112,10 @@ def check_name(find: Callable[[str], Path], name: str | None) -> bool | str:
 
 
 def file_identity(path: Path) -> str:
-    """Identify the files of a model, so that a replaced one is noticed.
+    """Which files a model consists of, so that a replaced one is noticed.
 
     Args:
-        path: a file, or a folder, whose subfolders do not count.
+        path: a file, or a folder, of which the files in it count but no subfolders.
 
     Returns:
         Path, bytes and time of the last change of each file, a line each.
@@ -197,5 +197,5 @@ def _leads_elsewhere(name: Path) -> bool:
 
 
 def _first(name: str, names: list[str]) -> list[str]:
-    """Return `names`, those that have this name in any folder first."""
+    """`names` with those of this name, in whatever folder, in front."""
     return sorted(names, key=lambda each: Path(each).name != name)

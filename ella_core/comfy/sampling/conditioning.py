@@ -10,7 +10,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...errors import EllaError
-from ..llm.embeds import LLMEmbeds
+from ..llm.model import LLMEmbeds
 from .connector import ELLA
 from .context import TimestepContext, prompts_of
 from .prompt import KEY, CONDTimestepPrompt, Observer, TimestepPrompt, make_prompts

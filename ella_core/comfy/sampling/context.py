@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ...store import send
 from .prompt import TimestepPrompt, not_prepared
 
 
@@ -59,7 +58,7 @@ class Item:
         self._index = index
 
     def __call__(self, results: dict["Origin", Any], place: "Place") -> Any:
-        """Return this result of the edit."""
+        """Return the result that this is."""
         return results[self.sources[0]][self._index]
 
 
@@ -74,12 +73,12 @@ class Place:
         self._moved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def moved(self, value: Any) -> Any:
-        """Return an argument of an edit for this device; it may be on another, or name another."""
+        """Return an argument of an edit, which may name or be on another device, for this one."""
         if isinstance(value, torch.Tensor):
             if value.device == self.device:
                 return value
             if id(value) not in self._moved:
-                self._moved[id(value)] = value, send(value, self.device)
+                self._moved[id(value)] = value, value.to(self.device)
             return self._moved[id(value)][1]
         is_device = isinstance(value, torch.device) or (
             isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda", "mps", "xpu")
@@ -199,12 +198,12 @@ def _current(value: Any) -> Any:
 
 
 def _writes(function: Callable[..., Any]) -> bool:
-    """Return whether a function of torch writes into its first argument."""
+    """Whether a function of torch writes into its first argument."""
     name: str = getattr(function, "__name__", "")
     return name in ("__setitem__", "__set__") or (name.endswith("_") and not name.endswith("__"))
 
 
 def _depends_on_values(function: Callable[..., Any]) -> bool:
-    """Return whether a function uses more of its arguments than shape, dtype and device."""
+    """Whether a function of torch takes more than shape, dtype and device from its arguments."""
     name: str = getattr(function, "__name__", "")
     return not (name.endswith("_like") or name.startswith("new_"))

@@ -10,7 +10,7 @@ from comfy.model_management import intermediate_device, load_models_gpu
 
 from ...errors import EllaError
 from ...store import Passes
-from ..llm.embeds import LLMEmbeds
+from ..llm.model import LLMEmbeds
 from .connector import ELLA, check_features
 
 if TYPE_CHECKING:
@@ -25,19 +25,19 @@ class Observer(Protocol):
     """Hears what the prompts of one conditioning node need while a sampler runs."""
 
     def add(self, passes: Passes) -> None:
-        """Hear of passes that the connector has made."""
+        """Passes through the connector were made."""
 
     def progress(self, done: int, of: int) -> None:
-        """Hear how many of the passes that a whole schedule needs are done."""
+        """Some of the passes that a whole schedule needs are done."""
 
     def show(self) -> None:
-        """Hear that a sampler has finished."""
+        """A sampler has finished."""
 
     def warn_of_change(self) -> None:
-        """Hear that a context was replaced in a way that can't be repeated at other timesteps."""
+        """A context was replaced in a way that can't be repeated at other timesteps."""
 
     def warn_of_length(self, connector: str, tokens: int, trained: int) -> None:
-        """Hear that a prompt has more tokens than the connector was trained on."""
+        """A prompt has more tokens than the connector was trained on."""
 
 
 class TimestepPrompt:
@@ -66,9 +66,13 @@ class TimestepPrompt:
         """The prompts that are mixed."""
         return _parts([self.embeds])
 
-    def context(self, timestep: int, device: torch.device) -> torch.Tensor:
-        """Return the weighted sum (1, N, C) of the parts' contexts, which the store must have."""
-        return _mix(self.ella, self.embeds, timestep, device)
+    def context(self, timesteps: Sequence[int]) -> torch.Tensor:
+        """Return the weighted sum of the parts' contexts, which the store must have.
+
+        Returns:
+            (1, N, C) float32 if all timesteps are the same, else (T, N, C).
+        """
+        return _mix(self.ella, self.embeds, timesteps)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TimestepPrompt":
         """Return the same object: some packs deep-copy conditionings, but this never changes."""
@@ -77,8 +81,8 @@ class TimestepPrompt:
     def __reduce__(self) -> Any:
         """Refuse pickling with a clear error."""
         raise EllaError(
-            "An ELLA conditioning can't be saved or sent to another process, because its tokens "
-            "are computed while a sampler runs. Save the prompt's text and encode it there."
+            "An ELLA conditioning can't be saved or sent to another process, for its tokens are "
+            "computed while a sampler runs. Save the prompt's text and encode it there."
         )
 
 
@@ -96,13 +100,11 @@ def make_prompts(
         trained = ella.connector.metadata.trained_tokens
         if each.tokens > trained:
             observer.warn_of_length(ella.name, each.tokens, trained)
-    parts = _parts(embeds)
-    if not ella.store.has(parts, [_STATIC_TIMESTEP]):
+    parts, timesteps = _parts(embeds), [_STATIC_TIMESTEP]
+    if not ella.store.has(parts, timesteps):
         load_models_gpu([ella.patcher])
-        ella.store.prepare(parts, [_STATIC_TIMESTEP], ella.patcher.load_device)
-        ella.store.settle()
-    device = intermediate_device()
-    statics = [_mix(ella, each, _STATIC_TIMESTEP, device) for each in embeds]
+        ella.store.prepare(parts, timesteps, ella.patcher.load_device)
+    statics = [_mix(ella, each, timesteps).to(intermediate_device()) for each in embeds]
     return [
         TimestepPrompt(ella, each, static, observer)
         for each, static in zip(embeds, statics, strict=True)
@@ -113,8 +115,8 @@ def _parts(embeds: Iterable[LLMEmbeds]) -> list["EncodedPrompt"]:
     return [prompt for each in embeds for prompt, _ in each.parts]
 
 
-def _mix(ella: ELLA, embeds: LLMEmbeds, timestep: int, device: torch.device) -> torch.Tensor:
-    contexts = [ella.store.context(prompt, timestep, device) for prompt, _ in embeds.parts]
+def _mix(ella: ELLA, embeds: LLMEmbeds, timesteps: Sequence[int]) -> torch.Tensor:
+    contexts = [ella.store.context(prompt, timesteps) for prompt, _ in embeds.parts]
     if len({context.shape for context in contexts}) > 1:
         raise EllaError(
             f"The connector {ella.name} makes as many tokens as a prompt has, so prompts of "
@@ -134,7 +136,7 @@ class CONDTimestepPrompt(CONDRegular):
     cond: TimestepPrompt
 
     def process_cond(self, *args: Any, **kwargs: Any) -> "CONDTimestepPrompt":
-        """Raise an error: ComfyUI calls this only if the wrapper is missing."""
+        """Reached only where the wrapper is missing."""
         raise not_prepared()
 
 

@@ -18,16 +18,16 @@ from comfy.patcher_extension import WrappersMP
 from .connector import check_model
 from .context import Place, TimestepContext, current_value, plain, prompts_of, replay
 from .prompt import KEY, TimestepPrompt
-from .run import ModelCall, current_run, sampling_run
+from .run import ModelCall, Run, current_run
 
 Cond = dict[str, Any]
 
 
 def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """Leave contexts on the GPU during the run; tell the observers when it is over."""
+    """Give the run a place for its contexts; tell the observers when it is over."""
     conds = chain(*executor.class_obj.conds.values())
     observers = dict.fromkeys(prompt.observer for cond in conds for prompt in _prompts(cond))
-    with sampling_run():
+    with _set(current_run, Run()):
         samples = executor(*args, **kwargs)
     for observer in observers:
         observer.show()
@@ -67,8 +67,8 @@ def _checked(
 ) -> torch.Tensor:
     """Return a tensor whose edits, if it has any, lead to its values.
 
-    An edit that can't be repeated stays as it is during the whole run, and the user is told, unless
-    the tensor is all zero.
+    What can't be repeated stays as it is during the whole run, and the user is told. Only a
+    tensor that is all zero needs no note.
     """
     static = plain(tensor)
     place = Place(static.device)
@@ -83,7 +83,7 @@ def _checked(
 
 
 def _is_close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Return whether tensors agree, up to a round trip through fp16."""
+    """Whether tensors agree, up to a round trip through fp16."""
     if a.shape != b.shape:
         return False
     return torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-4, equal_nan=True)
@@ -105,14 +105,13 @@ def _calc_cond_batch(
     model_options: dict[str, Any],
 ) -> Any:
     """Replace the contexts. ComfyUI calls `sigma`, one per sample, `timestep` here."""
+    call = ModelCall(model, sigma, x_in.device, model_options)
     prompts = [p for cond in chain(*filter(None, conds)) for p in prompts_of(_context(cond))]
-    with current_run() as run:
-        call = ModelCall(run, model, sigma, x_in.device, model_options)
-        if prompts:
-            call.prepare(prompts)
-        conds = [group and [_at(call, cond, len(sigma)) for cond in group] for group in conds]
-        with _set(current_value, call.value_in_layer):
-            return executor(model, conds, x_in, sigma, model_options)
+    if prompts:
+        call.prepare(prompts)
+    conds = [group and [_at(call, cond, len(sigma)) for cond in group] for group in conds]
+    with _set(current_value, call.value_in_layer):
+        return executor(model, conds, x_in, sigma, model_options)
 
 
 def _context(cond: Cond) -> torch.Tensor | None:

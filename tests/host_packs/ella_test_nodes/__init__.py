@@ -181,7 +181,7 @@ class SlowConnector:
 
 
 class ForeignConnector:
-    """Another pack's output on a wire that is called ELLA too."""
+    """What another pack may put on a wire that is called ELLA too."""
 
     CATEGORY = "ELLA tests"
     FUNCTION = "make"

@@ -40,7 +40,7 @@ def make(tmp_path):
 
 
 def embeds(length):
-    from ella_core.comfy.llm.embeds import LLMEmbeds
+    from ella_core.comfy.llm.model import LLMEmbeds
 
     part = ((EncodedPrompt(torch.randn(1, length, 48), tokens=length), 1.0),)
     return LLMEmbeds(part, part, "llm")
@@ -59,7 +59,7 @@ def embeds(length):
     ],
 )
 def test_another_llm_of_the_same_width(make, metadata, message):
-    from ella_core.comfy.llm.embeds import LLMEmbeds
+    from ella_core.comfy.llm.model import LLMEmbeds
     from ella_core.comfy.sampling.connector import check_features
 
     ella = make(TSC)
@@ -84,9 +84,9 @@ def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make)
     ella, prompt = make(TSC), embeds(3)
     ((context, _),) = condition(ella, prompt)
     ((part, _),) = prompt.parts
-    before = ella.store.context(part, 499).clone()
+    before = ella.store.context(part, [499]).clone()
     context.mul_(0)
-    assert torch.equal(ella.store.context(part, 499), before)
+    assert torch.equal(ella.store.context(part, [499]), before)
 
 
 def test_a_conditioning_goes_without_the_garbage_collector(make):
