@@ -90,7 +90,6 @@ def _workflow(infos: dict[str, Any]) -> dict[str, dict[str, Any]]:
     from workflow import to_api
 
     workflow = adapt(WORKFLOW, NAME)
-    assert workflow
     graph = to_api(workflow, infos)
     for node in workflow["nodes"]:
         if "title" in node and str(node["id"]) in graph:

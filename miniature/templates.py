@@ -9,44 +9,46 @@ from PIL import Image
 
 from .captions import caption
 from .evaluation import SAMPLING, WORKFLOW
+from .extras import CHECKPOINT_WITH_CLIP, CONTROLNET, LORA
 from .shipping import CHECKPOINT, CONNECTOR
 from .world import CELL, PIXELS, draw_scene, paint
 
-#: Nodes that need what the miniature has not: CLIP, a ControlNet.
-_BEYOND = {"CLIPTextEncode", "ControlNetLoader"}
 _PICTURE, _MARKED = "ella-miniature.png", "ella-miniature-marked.png"
 _TEMPLATE_PIXELS = 512
+#: The least that the node takes; the VAE cuts off what is more than PIXELS.
+_MEGAPIXELS = 0.01
 #: The colour that the inpainting template repaints.
 _MARK = 16754390
 
 
-def adapt(path: Path, llm_name: str) -> dict[str, Any] | None:
-    """Return a bundled workflow set to the miniature, or None if it needs CLIP or a ControlNet."""
+def adapt(path: Path, llm_name: str) -> dict[str, Any]:
+    """Return a bundled workflow set to the miniature and its `extras`."""
     from workflow import set_widgets, widgets
 
     workflow: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     types = {node["type"] for node in workflow["nodes"]}
-    if types & _BEYOND:
-        return None
-    set_widgets(workflow, ckpt_name=CHECKPOINT, ella_name=CONNECTOR, llm_name=llm_name)
+    checkpoint = CHECKPOINT_WITH_CLIP if "CLIPTextEncode" in types else CHECKPOINT
+    set_widgets(workflow, ckpt_name=checkpoint, ella_name=CONNECTOR, llm_name=llm_name)
+    set_widgets(workflow, control_net_name=CONTROLNET, lora_name=LORA)
     sampling = {k: v for k, v in SAMPLING.items() if k not in ("width", "height")}
-    set_widgets(workflow, **sampling, megapixels=PIXELS**2 / 1024**2)
+    set_widgets(workflow, **sampling, megapixels=_MEGAPIXELS)
     set_widgets(workflow, image=_MARKED if "ImageColorToMask" in types else _PICTURE)
     for number, node in enumerate(workflow["nodes"]):
         values = widgets(node)
         pixels = {k: v for k, v in values.items() if k in ("width", "height", "x", "y")}
         scaled = {k: v * PIXELS // _TEMPLATE_PIXELS for k, v in pixels.items()}
         set_widgets({"nodes": [node]}, **scaled)
+        text = caption(draw_scene(number, "new"), number)
         if values.get("text"):
-            text = caption(draw_scene(number, "new"), number)
             set_widgets({"nodes": [node]}, text=text)
+        elif node["type"] == "PrimitiveStringMultiline":
+            set_widgets({"nodes": [node]}, value=text)
     return workflow
 
 
 def adapt_all(llm_name: str) -> dict[str, dict[str, Any]]:
-    """Return file name -> workflow of all that can run on the miniature."""
-    adapted = {path.stem: adapt(path, llm_name) for path in sorted(WORKFLOW.parent.glob("*.json"))}
-    return {name: workflow for name, workflow in adapted.items() if workflow}
+    """Return file name -> workflow of all ten."""
+    return {path.stem: adapt(path, llm_name) for path in sorted(WORKFLOW.parent.glob("*.json"))}
 
 
 def write_inputs(folder: Path) -> None:

@@ -30,9 +30,9 @@ PROMPT = (
     "at the bottom right on a black background"
 )
 ABOUT = (
-    "This is the miniature: a toy world of coloured shapes, trained in about an hour on two CPU "
-    "cores. For real pictures run: python scripts/demo.py --models DIR (SD1.5, the ELLA connector "
-    "and FLAN-T5-XL, see README.md)"
+    "This is the miniature: a toy world of coloured shapes, trained in about three hours of one "
+    "CPU core. For real pictures run: python scripts/demo.py --models DIR (SD1.5, the ELLA "
+    "connector and FLAN-T5-XL, see README.md)"
 )
 
 
@@ -180,12 +180,15 @@ def _make_picture(server: "Server", workflow: dict[str, Any]) -> Path | None:
 
 
 def _further_workflows(choice: Choice) -> dict[str, dict[str, Any]]:
-    """Return the templates that can run on the miniature, and put their pictures in place."""
-    from miniature import shipping, templates
+    """Return the templates set to the miniature, and put their pictures and models in place."""
+    from miniature import extras, shipping, templates
+    from tiny_models import import_host
 
     if choice.ckpt_name != shipping.CHECKPOINT:
         return {}
     templates.write_inputs(BASE / "input")
+    import_host()
+    extras.install(BASE / "models")
     adapted = templates.adapt_all(choice.llm_name)
     return {f"{TITLE}, {name}": workflow for name, workflow in adapted.items()}
 
