@@ -85,7 +85,7 @@ def _parse_metadata(metadata: Mapping[str, str]) -> ConnectorMetadata:
 
 
 def _parse_number(name: str, text: str) -> int:
-    least = -1 if name == "llm_layer" else 1
+    least = {"llm_layer": -1, "llm_layers": 0}.get(name, 1)  # word embeddings are an LLM of none
     try:
         number = int(text)
     except ValueError:
