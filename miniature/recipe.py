@@ -2,9 +2,11 @@
 
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import torch
@@ -15,9 +17,11 @@ from safetensors.torch import load_file, save_file
 from . import base, sampler, shipping, vae
 from .captions import caption
 from .training import Log
-from .world import draw_scene, paint
+from .world import Scene, draw_scene, paint
 
 ROOT = Path(__file__).parents[1]
+#: Seeds of scenes that no connector is trained on begin here.
+HELD_OUT = 1_000_000
 LICENCE = {"licence": "Apache-2.0", "made_by": "python scripts/miniature.py train"}
 
 
@@ -31,6 +35,7 @@ class Sizes:
         base_pictures: different ones that the base is trained on.
         judged: scenes that the base paints in the end.
         captions: that the connector is trained on.
+        held_out: captions that its loss is measured on and that it is not trained on.
         align: settings that differ from the connector's config, such as steps=2.
     """
 
@@ -38,7 +43,8 @@ class Sizes:
     base_steps: int = 670
     base_pictures: int = 4000
     judged: int = 32
-    captions: int = 11_000
+    captions: int = 29_000
+    held_out: int = 256
     align: tuple[str, ...] = ()
 
 
@@ -67,28 +73,61 @@ def train(run: Path, data: Path = shipping.DATA, sizes: Sizes | None = None) -> 
     if not checkpoint.is_file():
         save_file(shipping.checkpoint(_half(unet), _half(autoencoder)), checkpoint)
     smollm2.unpack_smollm2(run / smollm2.NAME)
-    _write_pictures(run / "pictures", sizes.captions)
+    write_pictures(run / "pictures", range(sizes.captions))
+    write_pictures(run / "held-out/pictures", range(HELD_OUT, HELD_OUT + sizes.held_out))
     for command in ("precompute", "train"):
-        _ella_train(command, run, sizes.align)
+        ella_train(command, "align", run, sizes.align)
+    _add_curve(log, run / "align")
     _ship(unet, autoencoder, run / "align/connector.safetensors", data)
+    shutil.copyfile(run / "curves.json", data / "curves.json")
 
 
-def _ella_train(command: str, run: Path, settings: Sequence[str]) -> None:
+def ella_train(command: str, config: str, run: Path, settings: Sequence[str]) -> None:
+    """Run a command of `ella-train` with the miniature's config, in this folder."""
     from ella_core.training.cli import main
 
-    text = (ROOT / "configs/miniature-align.yaml").read_text(encoding="utf-8")
-    moved = run / "miniature-align.yaml"
+    text = (ROOT / f"configs/miniature-{config}.yaml").read_text(encoding="utf-8")
+    moved = run / f"miniature-{config}.yaml"
     moved.write_text(text.replace(".cache/miniature", run.as_posix()), encoding="utf-8")
     if main([command, str(moved), *settings]):
         raise SystemExit(1)
 
 
-def _write_pictures(folder: Path, number: int) -> None:
+def scalars(run: Path) -> dict[str, dict[int, float]]:
+    """Return name -> step -> value of what a run of `ella-train` logged."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "logs"), size_guidance={"scalars": 0}).Reload()
+    names = events.Tags()["scalars"]
+    return {name: {event.step: event.value for event in events.Scalars(name)} for name in names}
+
+
+def _add_curve(log: Log, run: Path) -> None:
+    """Keep the means of every 50 steps' losses, and the losses on held-out captions."""
+    logged, every = scalars(run), 50
+    losses, held_out = logged["train/loss"], logged["validation/loss"]
+    log.curves.pop("align", None)
+    for end in range(every, max(losses) + every, every):
+        recent = [loss for step, loss in losses.items() if end - every < step <= end]
+        step = min(end, max(losses))
+        also = {"held_out_loss": held_out[step]} if step in held_out else {}
+        log.add("align", step=step, loss=mean(recent), **also)
+
+
+def captioned_scene(seed: int) -> Scene:
+    """Return a scene to learn reading from, or to measure it with.
+
+    What is hard to read is a caption of many things: from a seed on, training has no others.
+    """
+    return draw_scene(seed, least=3 if 14_000 <= seed < HELD_OUT else 1)
+
+
+def write_pictures(folder: Path, seeds: Iterable[int]) -> None:
     """Write training pictures with captions, and the scene tokens to align them to."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "empty.context.npy", base.scene_tokens(None).half().numpy())
-    for seed in range(number):
-        scene = draw_scene(seed)
+    for seed in seeds:
+        scene = captioned_scene(seed)
         name = folder / f"{seed:06d}"
         if name.with_suffix(".txt").is_file():
             continue

@@ -6,9 +6,13 @@ all else is float16; a safetensors file holds them, compressed by xz.
 
 import json
 import lzma
+import shutil
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load, save, save_file
 
 from .vae import full_width
@@ -20,6 +24,7 @@ LIMIT = 20_000_000
 
 State = dict[str, torch.Tensor]
 _SCALE = ".scale"
+_SOURCE = "packed_sha256"  # in the metadata of what was installed
 
 
 def pack(state: State, path: Path, metadata: dict[str, str]) -> None:
@@ -72,14 +77,38 @@ def checkpoint(unet: State, vae: State) -> State:
 
 def install(models: Path) -> None:
     """Write the shipped miniature into a ComfyUI `models` folder, unless it is there."""
+    base, vae, connector = (
+        DATA / f"{name}.safetensors.xz" for name in ("base", "vae", "connector")
+    )
     target = models / "checkpoints" / CHECKPOINT
-    if not target.is_file():
-        unet, vae = (unpack(DATA / f"{name}.safetensors.xz")[0] for name in ("base", "vae"))
-        _write(checkpoint(unet, vae), target, {})
+    if not _is_made_from((base, vae), target):
+        made = checkpoint(unpack(base)[0], unpack(vae)[0])
+        _write(made, target, {_SOURCE: _digest((base, vae))})
     target = models / "ella" / CONNECTOR
+    if not _is_made_from((connector,), target):
+        state, metadata = unpack(connector)
+        _write(state, target, {**metadata, _SOURCE: _digest((connector,))})
+
+
+def _is_made_from(packed: Sequence[Path], target: Path) -> bool:
     if not target.is_file():
-        state, metadata = unpack(DATA / "connector.safetensors.xz")
-        _write(state, target, metadata)
+        return False
+    with safe_open(target, framework="pt") as file:
+        return (file.metadata() or {}).get(_SOURCE) == _digest(packed)
+
+
+def _digest(packed: Sequence[Path]) -> str:
+    return sha256(b"".join(path.read_bytes() for path in packed)).hexdigest()
+
+
+def install_trained(models: Path, run: Path) -> None:
+    """Write what a training made into a ComfyUI `models` folder, over what is there."""
+    for source, folder, name in (
+        ("base.safetensors", "checkpoints", CHECKPOINT),
+        ("align/connector.safetensors", "ella", CONNECTOR),
+    ):
+        (models / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / source, models / folder / name)
 
 
 def _write(state: State, path: Path, metadata: dict[str, str]) -> None:

@@ -63,16 +63,17 @@ class Scene:
     things: tuple[Thing, ...]
 
 
-def draw_scene(seed: int, kind: str = "train") -> Scene:
+def draw_scene(seed: int, kind: str = "train", least: int = 1) -> Scene:
     """Return the scene of a seed; kinds share no seeds.
 
     Args:
         seed: any number.
         kind: "train"; any other kind uses the held-out layouts for scenes of four things, and
             "pairs" gives every thing a held-out pair of shape and colour.
+        least: of one to four things, draw at least so many.
     """
     rng = random.Random(f"{kind} {seed}")
-    count = rng.randint(1, 4)
+    count = rng.randint(least, 4)
     places = _draw_places(rng, count, kind == "train")
     pairs = HELD_OUT_PAIRS if kind == "pairs" else TRAINED_PAIRS
     things = (Thing(*rng.choice(pairs), rng.choice(tuple(SIZES)), place) for place in places)

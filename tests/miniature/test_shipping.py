@@ -1,5 +1,7 @@
 """The files in the repository: small, and as good as what was trained."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -47,6 +49,23 @@ def test_the_judge_reads_every_picture_that_went_through_the_shipped_vae(models)
         scene = draw_scene(seed, "new")
         (picture,) = narrow.decode(narrow.encode(paint(scene, seed)[None]))
         assert read(picture) == scene
+
+
+def test_what_is_installed_is_replaced_by_a_newer_one(tmp_path, monkeypatch):
+    packed = tmp_path / "data"
+    shutil.copytree(shipping.DATA, packed)
+    monkeypatch.setattr(shipping, "DATA", packed)
+    target = tmp_path / "models/ella" / shipping.CONNECTOR
+    shipping.install(tmp_path / "models")
+    first = target.stat()
+    shipping.install(tmp_path / "models")
+    assert target.stat().st_mtime_ns == first.st_mtime_ns
+    state, metadata = shipping.unpack(packed / "connector.safetensors.xz")
+    state["connector.proj_in.bias"] += 1
+    shipping.pack(state, packed / "connector.safetensors.xz", metadata)
+    shipping.install(tmp_path / "models")
+    installed = load_file(target)["connector.proj_in.bias"]
+    assert torch.equal(installed, state["connector.proj_in.bias"])
 
 
 def test_the_connector_says_what_it_is(models):
