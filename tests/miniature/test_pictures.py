@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from bootstrap import CACHE
 from comfyui import Server
-from miniature import evaluation, shipping
+from miniature import evaluation, shipping, timesteps
 from smollm2 import NAME, unpack_smollm2
 
-FLOOR = 0.6
+FLOOR = 0.75
 PROMPTS = evaluation.prompts("scenes", 24, seed=0)
 
 
@@ -27,7 +27,7 @@ def server(tmp_path_factory):
     (base / "models/text_encoders").mkdir()
     (base / "models/text_encoders" / NAME).symlink_to(CACHE / NAME)
     break_tokenizer(base / "models/text_encoders")
-    with Server(base, ["--cpu"]) as running:
+    with Server(base, ["--cpu"], [timesteps.PACK]) as running:
         yield running
 
 
@@ -82,3 +82,21 @@ def test_held_out_prompts_are_painted_right(server):
 def test_a_broken_part_falls_through(server, broken):
     verdict = paint_and_judge(server, PROMPTS[:4], **broken(server))
     assert verdict["objects_right"] < FLOOR, verdict
+
+
+def test_windows_are_right_for_a_schedule_that_is_uniform_in_timestep(server):
+    made = PROMPTS[:1]
+    exact, windows = (
+        next(evaluation.paint(server, made, edit=timesteps.edit(way)))
+        for way in ("exact", "windows")
+    )
+    assert abs(exact - windows).max() < 0.02
+
+
+def test_every_way_paints_from_a_picture(server):
+    verdicts = timesteps.compare(server, PROMPTS[:1], "denoise 0.5")
+    assert {way: verdict["background"] for way, verdict in verdicts.items()} == {
+        "exact": 1.0,
+        "frozen": 1.0,
+        "windows": 1.0,
+    }

@@ -1,22 +1,26 @@
 """All stages of the training, from nothing to packed files, with a few steps each."""
 
+import json
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
 from bootstrap import CACHE, ROOT
 from ella_core.checkpoint import load_connector
-from miniature import shipping
+from miniature import connectors, shipping, words
 from miniature.recipe import Sizes, train
 from smollm2 import NAME, unpack_smollm2
 
+SMALL = ("batch=8", "micro_batch=8", "validation.pictures=8")
 FEW = Sizes(
     vae_steps=2,
     base_steps=1,
     base_pictures=40,
     judged=1,
     captions=16,
-    align=("steps=2", "batch=8", "micro_batch=8", "checkpoint.every=2"),
+    held_out=8,
+    align=("steps=2", *SMALL),
 )
 
 
@@ -28,21 +32,47 @@ def own_precision():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-@pytest.mark.usefixtures("own_precision")
-def test_the_recipe_makes_a_miniature_from_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    threads = torch.get_num_threads()
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder in which all stages were run, and `data` beside it."""
+    folder, threads = tmp_path_factory.mktemp("miniature") / "run", torch.get_num_threads()
     unpack_smollm2(CACHE / NAME)
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / NAME).symlink_to(CACHE / NAME)
-    try:
-        train(run, tmp_path / "data", FEW)
-    finally:
-        torch.set_num_threads(threads)
-    monkeypatch.setattr(shipping, "DATA", tmp_path / "data")
+    folder.mkdir()
+    (folder / NAME).symlink_to(CACHE / NAME)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        train(folder, folder.parent / "data", FEW)
+    torch.set_num_threads(threads)
+    return folder
+
+
+@pytest.mark.usefixtures("own_precision")
+def test_the_recipe_makes_a_miniature_from_nothing(run, tmp_path, monkeypatch):
+    data = run.parent / "data"
+    monkeypatch.setattr(shipping, "DATA", data)
     shipping.install(tmp_path / "models")
     assert (tmp_path / "models/checkpoints" / shipping.CHECKPOINT).is_file()
     connector = load_connector(tmp_path / "models/ella" / shipping.CONNECTOR)
     assert connector.metadata.steps == 2
     assert connector.metadata.llm == NAME
+    (last,) = json.loads((data / "curves.json").read_text(encoding="utf-8"))["align"]
+    assert last["step"] == 2
+    assert last["held_out_loss"] > 0
+
+
+@pytest.mark.usefixtures("own_precision")
+def test_connectors_are_trained_alike(run):
+    folder = connectors.train(run, "mlp", seed=0, steps=1, settings=SMALL)
+    measured = connectors.measured(folder)
+    assert measured["parameters"] == 577 * 768 + 769 * 768
+    assert {name for name in measured if "timesteps" in name} == {
+        f"timesteps {start}-{start + 199}" for start in range(0, 1000, 200)
+    }
+
+
+@pytest.mark.usefixtures("own_precision")
+def test_a_connector_learns_from_words_without_an_llm(run):
+    words.write_words(run / NAME, run / words.NAME)
+    connector = load_connector(words.train(run, words.NAME, steps=1, settings=SMALL))
+    assert (connector.metadata.llm, connector.metadata.llm_layers) == (words.NAME, 0)

@@ -1,0 +1,55 @@
+"""The connectors of the paper's Table 6 in miniature, trained alike on the noise loss."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .recipe import ella_train, scalars
+
+_RESAMPLER = {"llm_dim": 576, "width": 256, "context_dim": 768, "num_latents": 16, "time": None}
+_TIME = {"dim": 256}
+#: What `connector` is in the config, by the names of `ella_core.config.PAPER_CONNECTORS`.
+KINDS: dict[str, dict[str, Any]] = {
+    "mlp": {"mlp": {"llm_dim": 576, "width": 768}},
+    "resampler-1": {"resampler": {**_RESAMPLER, "layers": 1}},
+    "resampler-6": {"resampler": {**_RESAMPLER, "layers": 6}},
+    "adaln-zero": {"resampler": {**_RESAMPLER, "layers": 6, "time": {**_TIME, "gated": True}}},
+    "adaln": {"resampler": {**_RESAMPLER, "layers": 6, "time": _TIME}},
+}
+
+
+def train(run: Path, kind: str, seed: int, steps: int, settings: Sequence[str] = ()) -> Path:
+    """Train a connector, or on from an interruption, and return its run's folder.
+
+    Args:
+        run: folder of a finished `recipe.train`, whose base, pictures and cache are used.
+        kind: one of `KINDS`.
+        seed: of initial weights, order, timesteps and noise.
+        steps: of the config's batch.
+        settings: further ones that differ from the config, such as batch=8.
+    """
+    folder = run / f"connectors/{kind}-{seed}-{steps}"
+    made = [f"run={folder}", f"connector={_inline(KINDS[kind])}", f"seed={seed}", f"steps={steps}"]
+    ella_train("train", "noise", run, [*made, *settings])
+    return folder
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Return the parameters of a run's connector, and the validation losses of its last step."""
+    from ella_core.checkpoint import load_connector
+
+    connector = load_connector(folder / "connector.safetensors")
+    losses = {
+        name.removeprefix("validation/"): values[max(values)]
+        for name, values in scalars(folder).items()
+        if name.startswith("validation/")
+    }
+    return {"parameters": float(sum(p.numel() for p in connector.parameters())), **losses}
+
+
+def _inline(value: Any) -> str:
+    """Return YAML in one line, as settings on a command line are."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    return text.strip()
