@@ -221,7 +221,9 @@ def test_promoted_widgets(editor, host):
         app.graph.add(built.another)
         built["llm outside"].connect(0, built.another, 0)
       }}
-      built.another.widgets.find(w => w.name === "max_length").value = value
+      const changes = {{ text: "A red cat.", max_length: value }}
+      for (const [name, changed] of Object.entries(changes))
+        built.another.widgets.find(w => w.name === name).value = changed
     }}"""
     editor.page.evaluate(another, n + 3)
     hint = "max_length differs between uses of this subgraph: counted in the run"

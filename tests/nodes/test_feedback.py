@@ -184,8 +184,9 @@ def test_loading_the_llm_and_reading_in_chunks(host):
     graph.nodes[positive]["inputs"]["long_prompt"] = "chunk"
     graph.save(graph.sample(record=False, steps=1))
     result = run(host, graph)
-    loading, *reading, read = [r for r in result.reports if r["node"] == positive]
-    assert (loading["kind"], loading["llm"]) == ("loading", name)
+    (loading,) = [report for report in result.reports if report["kind"] == "loading"]
+    *reading, read = [r for r in result.reports if r["node"] == positive and r is not loading]
+    assert loading["llm"] == name
     assert loading["text"] == f"loading the LLM {name} ..."
     assert read["kind"] == "prompt"
     chunks = read["chunks"]
@@ -193,9 +194,11 @@ def test_loading_the_llm_and_reading_in_chunks(host):
     assert [(report["done"], report["of"]) for report in reading] == [
         (i, chunks) for i in range(1, chunks)
     ]
+    steps = [(done, of) for n, done, of in result.progress if n == loading["node"] and of == 3]
+    # ComfyUI 0.33 leaves out what follows within 0.1 s, and the end never. If the other prompt
+    # was read first, this one's bar follows.
+    assert steps[: steps.index((3, 3)) + 1] in ([(1, 3), (2, 3), (3, 3)], [(1, 3), (3, 3)])
     bar = [(done, of) for n, done, of in result.progress if n == positive]
-    start = bar.index((1, 3))
-    assert bar[start : start + 3] == [(1, 3), (2, 3), (3, 3)]
     assert all((i, chunks) in bar for i in range(1, chunks + 1))
 
 

@@ -69,7 +69,7 @@ class Client:
             ServerLostError: The connection broke.
             JobFailedError: An error, no picture in time, or not just one.
         """
-        id_ = uuid.uuid4().hex
+        id_ = str(uuid.uuid4())  # ComfyUI 0.33 wants the form with hyphens
         body = {"prompt": graph, "prompt_id": id_, "client_id": self._client}
         self._queue.append(id_)
         try:
