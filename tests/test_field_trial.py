@@ -89,7 +89,7 @@ FAULTS = {
         "browser/test_search.py::test_the_title_on_the_canvas_is_the_nodes_own",
         "browser/test_search.py::test_a_dropped_link_gets_no_deprecated_nodes_of_this_pack",
         "browser/test_texts.py::test_the_only_llm_is_offered_for_a_missing_one",
-        "browser/test_downloads.py::test_without_the_hub_it_shows_what_is_there",
+        "browser/test_downloads.py::test_says_what_is_wrong_with_the_hub",
         "nodes/test_empty_folders.py::test_empty_dropdowns_say_what_to_put_where",
         "nodes/test_composition.py::test_a_negative_that_is_left_open_is_the_empty_prompt",
     ],
