@@ -15,13 +15,16 @@ Every round runs each kind once and divides its time by that of the round's `sta
 machine that slows down slows both. The table gives the geometric mean of these ratios with its
 95 % confidence interval (Student's t over the rounds' logarithms). Rounds are added until the
 interval of `new seed` is at most 1 % wide, or there are `--rounds`. On a CPU the time is the
-process's own (user and system together, and each by itself), on a GPU that of the clock.
+process's own (user and system together, and each by itself), on a GPU that of the clock. On Linux
+the process keeps the memory that it frees: giving it back and having it anew at each layer takes a
+large share of a small run, and not the same in any two.
 
 The U-Net has Stable Diffusion 1.5's architecture and the connector the released one's, both with
 random weights: the time does not depend on the weights. The LLM is no part of this.
 """
 
 import argparse
+import ctypes
 import math
 import os
 import random
@@ -168,6 +171,15 @@ class Table:
             yield f"| {size} | {kind} | {self.ratio(kind)} | {user} | {system} |"
 
 
+def keep_freed_memory() -> None:
+    """Have glibc's allocator keep what it was given (see `man mallopt`); elsewhere do nothing."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        trim_threshold, mmap_threshold = -1, -3
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
 def _random_embeds(length: int) -> Any:
     import torch
 
@@ -249,6 +261,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     reexec_in_environment()
+    keep_freed_memory()
     import torch
 
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
