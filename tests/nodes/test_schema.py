@@ -130,8 +130,12 @@ def test_loading_the_pack_brings_nothing_but_its_small_modules():
     assert f"{ROOT}.nodes.loaders" in new
     others = {module.split(".")[0] for module in set(run.stdout.splitlines()) - new}
     assert others <= {"tomllib", "tomli"}  # ComfyUI reads pyproject.toml
-    for later in ("text_encoders", "connectors", "checkpoint", "comfy.cache"):
-        assert f"{ROOT}.ella_core.{later}" not in new
+    later = {"text_encoders", "connectors", "checkpoint", "training", "evaluation"}
+    later |= {"comfy.llm.cache", "comfy.files.downloads"}
+    for module in later:
+        path = ROOT / "ella_core" / module.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file(), path
+        assert f"{ROOT}.ella_core.{module}" not in new
 
 
 PACK = """
