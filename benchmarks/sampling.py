@@ -39,12 +39,6 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import reexec_in_environment
 
-SD15 = {
-    "channel_mult": [1, 2, 4, 4],
-    "num_res_blocks": [2, 2, 2, 2],
-    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-}
 KINDS = ("static", "first", "new seed", "naive")
 BLOCKS = (("static",), ("first", "new seed"), ("naive",))  # new seed uses what first has computed
 RESOLUTION = 0.01  # width of the interval that is measured until
@@ -67,7 +61,9 @@ class Runs:
         from ella_core.comfy.sampling.connector import load_ella
         from ella_core.config import ResamplerConfig
 
-        tiny_models.draw_checkpoint(folder / "sd15.safetensors", dtype=torch.float16, **SD15)
+        tiny_models.draw_checkpoint(
+            folder / "sd15.safetensors", dtype=torch.float16, **tiny_models.SD15
+        )
         tiny_models.draw_connector(
             folder / "tsc.safetensors", ResamplerConfig(), dtype=torch.float16
         )

@@ -36,6 +36,13 @@ UNET: dict[str, Any] = {
     "use_spatial_transformer": True,
     "legacy": False,
 }
+#: Changes that make Stable Diffusion 1.5's own U-Net of it.
+SD15: dict[str, Any] = {
+    "channel_mult": [1, 2, 4, 4],
+    "num_res_blocks": [2, 2, 2, 2],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+}
 
 
 def draw_checkpoint(

@@ -109,14 +109,18 @@ def run_stage(stage: Stage, source: Path, target: Path, shard_size: int = SHARD_
     state = process_state()
     problems = Problems()
     shards = picture_shards(source, shard_size, problems)
-    _settle({**stage.settings, "pictures": str(source), "shard_size": shard_size}, target, state)
+    _settle(
+        {**stage.settings, "pictures": source.resolve().name, "shard_size": shard_size},
+        target,
+        state,
+    )
     mine = shards[state.process_index :: state.num_processes]
     left = [shard for shard in mine if not _tar(target, shard).is_file()]
     if left:
         stage.load(state.device)
     with tqdm(
-        total=sum(len(shard.samples) for shard in mine),
-        initial=sum(len(shard.samples) for shard in mine if shard not in left),
+        total=_count(mine),
+        initial=_count(mine) - _count(left),
         desc=f"{stage.name}, process {state.process_index + 1} of {state.num_processes}",
         unit="picture",
         disable=not state.is_local_main_process,
@@ -182,6 +186,10 @@ def _write_tar(path: Path, samples: Iterable[Sample]) -> int:
         with suppress(OSError):  # of what could not be written, which has been named
             file.close()
     return count
+
+
+def _count(shards: Iterable[PictureShard]) -> int:
+    return sum(len(shard.samples) for shard in shards)
 
 
 def _sum(target: Path, shards: Iterable[PictureShard], problems: Problems) -> Tally:

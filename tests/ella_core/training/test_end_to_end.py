@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tarfile
 
 import numpy as np
@@ -68,6 +69,7 @@ def commands(tmp_path, shards, config):
     yield exported, ("ella_core.training.export:save_connector", 1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported torch")
 def test_from_pictures_to_a_picture_in_comfyui(host, shards, tmp_path):
     write_chat(tmp_path / "vlm")
     (tmp_path / "my_predictor.py").write_text(PREDICTOR)

@@ -3,7 +3,7 @@
 In place of a full disk a limit on the size of files: writing fails in the same calls.
 """
 
-import resource
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -21,10 +21,16 @@ from ella_core.training.stages import run_stage
 from ella_core.training.trainer import Trainer
 from support.training import settings, write_pictures
 
+no_windows = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no limit of a file's size"
+)
+
 
 @contextmanager
 def full_disk(size):
     """No file can grow beyond `size` bytes."""
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -33,6 +39,7 @@ def full_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@no_windows
 def test_a_checkpoint(config):
     Trainer(config(steps=5)).train()
     trainer = Trainer(config(steps=10))
@@ -56,6 +63,7 @@ def test_too_little_room_for_checkpoints_is_said_before(config, monkeypatch):
         Trainer(config())
 
 
+@no_windows
 def test_a_shard_of_the_cache(models, data, tmp_path):
     made = read_config(
         {
@@ -84,6 +92,7 @@ def test_a_shard_of_the_cache(models, data, tmp_path):
     assert all(torch.equal(again[name], tensor) for name, tensor in load(whole).items())
 
 
+@no_windows
 def test_a_shard_of_pictures(tmp_path, monkeypatch):
     (tmp_path / "any_score.py").write_text(
         "def make(device): return lambda images: [10] * len(images)"

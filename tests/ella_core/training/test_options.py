@@ -2,12 +2,19 @@
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from bootstrap import ROOT, host_dir
 from ella_core.checkpoint import load_connector
 from ella_core.errors import EllaError
+from ella_core.training.bases import load_base
 from ella_core.training.batches import TrainingPictures, held_out, make_batch, to_tensors
+from ella_core.training.cli import _parser
+from ella_core.training.config import BaseConfig
 from ella_core.training.config_file import read_config
 from ella_core.training.export import export
 from ella_core.training.loss import Conditioning, NoiseLoss
@@ -119,3 +126,50 @@ def test_export_writes_what_load_ella_reads(config):
         EllaError, match=r"no checkpoint of step 3: found step-00000002, step-00000004"
     ):
         export(made.run, step=3)
+
+
+def write_diffusers_folder(file, folder):
+    """A base as a diffusers folder, with a CLIP of one layer and Stable Diffusion's tokenizer."""
+    base = load_base(BaseConfig(file))
+    torch.manual_seed(0)
+    text = CLIPTextConfig(
+        hidden_size=768, intermediate_size=64, num_hidden_layers=1, num_attention_heads=12
+    )
+    StableDiffusionPipeline(
+        vae=base.vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=CLIPTokenizer.from_pretrained(
+            host_dir() / "comfy/sd1_tokenizer", model_max_length=77
+        ),
+        unet=base.unet,
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+def test_a_diffusers_folder_trains_and_draws_its_own_pictures_beside(config, models, tmp_path):
+    write_diffusers_folder(models / "base.safetensors", tmp_path / "base")
+    sheet = {"prompts": ["a red barn", "fog"], "steps": 2}
+    made = config(base={"path": str(tmp_path / "base")}, steps=1, sheet=sheet)
+    Trainer(made).train()
+    drawn = Image.open(made.run / "sheets/step-00000001.jpg")
+    assert drawn.size == (2 * 32, 2 * (32 + 14))
+    base, ours = (drawn.crop((x, 14, x + 32, 46)).tobytes() for x in (0, 32))
+    assert base != ours
+    file = config(run="file", steps=1)
+    Trainer(file).train()
+    found, expected = (load_file(c.run / "connector.safetensors") for c in (made, file))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_the_commands_of_the_page_are_commands():
+    lines = (ROOT / "docs/training.md").read_text(encoding="utf-8").splitlines()
+    start = "python scripts/train.py "
+    commands = [line.removeprefix(start).split("  ")[0] for line in lines if line.startswith(start)]
+    assert len(commands) >= 8
+    for command in commands:
+        words = command.split()
+        known = words[0] in ("caption", "filter", "precompute", "export")
+        assert _parser().parse_args(words if known else ["train", *words]).run_command
