@@ -1,6 +1,8 @@
 """Question files, answer files and pictures, right and wrong ones."""
 
 import json
+import os
+import sys
 
 import pytest
 from PIL import Image
@@ -221,3 +223,14 @@ def test_the_command_line_says_what_was_wrong_and_fails(capsys, tmp_path):
     command = ["score", "--protocol", "fixed", "--answers", missing, "--questions", missing]
     assert main(command) == 1
     assert capsys.readouterr().err.startswith(f"error: There is no question file {missing}")
+
+
+def test_a_reader_that_has_enough_is_no_error(monkeypatch, capfd):
+    """As `head` is, when it has its lines."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    files = ["--questions", str(DPG / "questions.csv"), "--answers", str(DPG / "answers.jsonl")]
+    with os.fdopen(writer, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        assert main(["score", "--protocol", "fixed", *files]) == 141
+    assert capfd.readouterr().err == ""
