@@ -135,7 +135,11 @@ def _print_steps(folder: Path, arguments: argparse.Namespace) -> None:
     half = {**settings, "micro_batch": batch // 2}
     one, two = _run(folder, half), _run(folder, half, TWO)
     plain, checkpointed = (
-        _run(folder, {**settings, "micro_batch": batch, "activation_checkpointing": on})
+        _run(
+            folder,
+            {**settings, "micro_batch": batch, "activation_checkpointing": on},
+            allocation=GIVE_BACK,
+        )
         for on in (False, True)
     )
     print(f"Batches of {batch}, {arguments.resolution} pixels, U-Net {arguments.width} wide.\n")
@@ -151,12 +155,22 @@ def _print_steps(folder: Path, arguments: argparse.Namespace) -> None:
     print(f"| on | {checkpointed['memory'] / 2**20:,.0f} MiB | {ratio:.2f} |")
 
 
-def _run(folder: Path, changes: dict[str, Any], launcher: tuple[str, ...] = ()) -> dict[str, float]:
+# glibc keeps what is freed, which is quicker, or gives it back, so that memory can be measured.
+KEEP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 16), "MALLOC_TRIM_THRESHOLD_": "0"}
+
+
+def _run(
+    folder: Path,
+    changes: dict[str, Any],
+    launcher: tuple[str, ...] = (),
+    allocation: dict[str, str] = KEEP,
+) -> dict[str, float]:
     """Measure some steps in processes of their own."""
     command = [sys.executable, *launcher, __file__, "--child", str(folder)]
     done = subprocess.run(
         [*command, "--changes", json.dumps(changes)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **allocation, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
