@@ -179,7 +179,7 @@ def keep_freed_memory() -> None:
 def _random_embeds(length: int) -> Any:
     import torch
 
-    from ella_core.comfy.llm.model import LLMEmbeds
+    from ella_core.comfy.llm.embeds import LLMEmbeds
     from ella_core.text_encoders import EncodedPrompt
 
     part = ((EncodedPrompt(torch.randn(1, length, 2048), tokens=length), 1.0),)

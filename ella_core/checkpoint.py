@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .config import ConnectorMetadata, MLPConfig
+from .config import ConnectorConfig, ConnectorMetadata, LLMAdapterConfig, MLPConfig
 from .connectors import Connector, Operations, build_connector
 from .errors import EllaError
 from .layout import check_layout, detect_config, from_file_layout, plain_names, to_file_layout
@@ -37,13 +37,12 @@ def load_connector(
         EllaError: not a safetensors file, damaged, or not a connector.
     """
     with _open(path) as file, _naming(path):
-        stored = plain_names(file.keys())
-        shapes = {key: tuple(file.get_slice(name).get_shape()) for key, name in stored.items()}
+        stored, shapes = _shapes_in(file)
         metadata = file.metadata() or {}
         config = detect_config(shapes, metadata)
         with torch.device("meta"):
             connector = build_connector(config, operations)
-        connector.metadata = _parse_metadata(metadata)
+        connector.metadata = _parse_metadata(metadata, config)
         check_layout(connector, shapes)
         state = {key: file.get_tensor(name) for key, name in stored.items()}
         _check_finite(state)
@@ -53,14 +52,17 @@ def load_connector(
     return connector.eval().requires_grad_(False)
 
 
-def read_metadata(path: Path) -> ConnectorMetadata:
-    """Read how a connector was trained from its file's header.
+def read_header(path: Path) -> tuple[ConnectorConfig, ConnectorMetadata]:
+    """Read what a connector is and how it was trained from its file's header.
 
     Raises:
-        EllaError: not a safetensors file, damaged, or the metadata are wrong.
+        EllaError: not a safetensors file, damaged, not a connector, or the metadata are wrong.
     """
     with _open(path) as file, _naming(path):
-        return _parse_metadata(file.metadata() or {})
+        _, shapes = _shapes_in(file)
+        metadata = file.metadata() or {}
+        config = detect_config(shapes, metadata)
+        return config, _parse_metadata(metadata, config)
 
 
 def save_connector(connector: Connector, path: Path) -> None:
@@ -72,8 +74,16 @@ def save_connector(connector: Connector, path: Path) -> None:
     save_file(state, path, metadata={"format": "pt", **known})
 
 
-def _parse_metadata(metadata: Mapping[str, str]) -> ConnectorMetadata:
+def _shapes_in(file: Any) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Return plain names with those in the file, and with the tensors' shapes."""
+    stored = plain_names(file.keys())
+    return stored, {key: tuple(file.get_slice(name).get_shape()) for key, name in stored.items()}
+
+
+def _parse_metadata(metadata: Mapping[str, str], config: ConnectorConfig) -> ConnectorMetadata:
     known: dict[str, Any] = {}
+    if isinstance(config, LLMAdapterConfig):
+        known["trained_tokens"] = config.max_tokens
     for field in fields(ConnectorMetadata):
         text = metadata.get(field.name)
         if text is None:

@@ -4,17 +4,60 @@ The defaults are the released ELLA for SD1.5: FLAN-T5-XL features (2048) to the 
 cross-attention width (768), 64 latents, 6 blocks (arXiv 2403.05135).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 #: Tokens of a chunk, special ones included, where `max_length` sets no other length.
 CHUNK_TOKENS = 128
+
+#: Width of a context -> the model that reads it; width of features -> the LLM that makes them.
+MODEL_NAMES = {768: "a Stable Diffusion 1.5 model", 2048: "an SDXL model"}
+LLM_NAMES = {2048: "the FLAN-T5-XL encoder", 1152: "Gemma 3 1B", 2304: "T5Gemma 2B"}
 
 #: Ways to store the weights of an LLM's Linear layers in 8 bits.
 QUANTIZATIONS = ("fp8", "int8")
 
 #: How a prompt is read that is longer than wanted: in one go, or in chunks.
 LONG_PROMPT = ("whole", "chunk")
+
+
+@dataclass(frozen=True)
+class ReadingRecipe:
+    """How an LLM reads a prompt for a connector; by default the raw text, as for ELLA.
+
+    The features are the LLM's last hidden state in any case.
+
+    Attributes:
+        system_prompt: what the system says in the LLM's chat template, in which the prompt is the
+            user's turn and the model's turn begins; None reads the prompt without a template.
+        skipped: tokens in front whose features the connector does not get.
+        suffix: text behind the prompt, such as a special token of the LLM.
+        max_tokens: what the connector reads at most. Further tokens are cut off, and it gets the
+            chunks of a long prompt one by one. 0 for any number, and all chunks together.
+        padded: fill each text up to `max_tokens`, and mask what was filled in.
+    """
+
+    system_prompt: str | None = None
+    skipped: int = 0
+    suffix: str = ""
+    max_tokens: int = 0
+    padded: bool = False
+
+
+#: ELLA's own: the raw text with the LLM's special tokens.
+PLAIN = ReadingRecipe()
+
+#: How the released LLM adapters read: `model_type` of the LLM, in transformers' terms, -> recipe.
+#: 27 tokens are all of Gemma's template in front of the prompt.
+ADAPTER_RECIPES = {
+    "gemma3_text": ReadingRecipe(
+        system_prompt="You are expert in understanding of user prompts for image generations. "
+        "Create an image according to the prompt from user.",
+        skipped=27,
+        max_tokens=512,
+    ),
+    "t5gemma": ReadingRecipe(suffix="<eos>", max_tokens=512, padded=True),
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +144,21 @@ class LLMAdapterConfig:
 
 
 ConnectorConfig: TypeAlias = MLPConfig | ResamplerConfig | LLMAdapterConfig
+
+
+def recipe_of(config: ConnectorConfig, model_type: str | None) -> ReadingRecipe:
+    """Return how an LLM reads prompts for a connector.
+
+    Args:
+        config: the connector's.
+        model_type: the LLM's, in transformers' terms. For an LLM adapter an LLM that none of the
+            released ones was trained with reads as Gemma 3 does.
+    """
+    if not isinstance(config, LLMAdapterConfig):
+        return PLAIN
+    gemma = ADAPTER_RECIPES["gemma3_text"]
+    return replace(ADAPTER_RECIPES.get(model_type or "", gemma), max_tokens=config.max_tokens)
+
 
 #: The connectors compared in the paper's Table 6; "adaln" is the released TSC.
 PAPER_CONNECTORS: dict[str, ConnectorConfig] = {

@@ -120,7 +120,8 @@ class _Hook:
             mask = torch.arange(contexts_BNC.shape[1]) < lengths[:, None]
             changed["encoder_attention_mask"] = mask.to(like.device)
         if self._connector.pooled_dim is not None:
-            pooled = self._connector.pooled(contexts_BNC).to(like)
+            first_BNC = contexts_BNC[:, : self._connector.num_tokens]  # of several chunks
+            pooled = self._connector.pooled(first_BNC).to(like)
             changed["added_cond_kwargs"] = {**kwargs["added_cond_kwargs"], "text_embeds": pooled}
         return changed
 
@@ -128,9 +129,10 @@ class _Hook:
         """(N, C) in float32, whatever the U-Net computes in."""
         weight = next(self._connector.parameters())
         features = prompt.features.to(weight.device, weight.dtype)
+        mask = None if prompt.mask is None else prompt.mask.to(weight.device)
         at = torch.tensor([timestep], device=weight.device)
-        context: torch.Tensor = self._connector(features, at)
-        return context[0].float()
+        context: torch.Tensor = self._connector(features, at, mask)
+        return context.flatten(0, 1).float()
 
 
 def _controlnets(pipeline: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """Contexts that a connector has computed, kept for as long as their prompts are in use.
 
-Shapes: P prompts, T timesteps, L LLM tokens, D LLM width, N context tokens, C context width.
+Shapes: P prompts, R texts (a prompt is one, or several chunks), T timesteps, L LLM tokens, D LLM
+width, N context tokens, C context width, E width of the pooled embedding.
 """
 
 import time
@@ -16,9 +17,9 @@ if TYPE_CHECKING:  # not needed to run, and heavy
     from .connectors import Connector
     from .text_encoders import EncodedPrompt
 
-#: Timestep -> context (1, N, C). There are 1000 timesteps: 196 MB a prompt at the very most for
-#: the released connector, 4 MB for a schedule of 20 steps.
-_Kept = dict[int, torch.Tensor]
+#: Timestep -> context (1, N, C), and pooled embedding (1, P) or None. There are 1000 timesteps:
+#: 196 MB a prompt at the very most for the released connector, 4 MB for a schedule of 20 steps.
+_Kept = dict[int, tuple[torch.Tensor, torch.Tensor | None]]
 
 #: Rows (LLM tokens and latents) times prompts times timesteps in one pass through the connector.
 #: 16k of them keep its largest intermediate at 200 MB for the released size.
@@ -91,12 +92,20 @@ class ContextStore:
         passes = list(self._missing(prompts, list(dict.fromkeys(self._keys(timesteps)))))
         on_pass(0, len(passes))
         for done, (together, missing) in enumerate(passes, 1):
-            contexts_PTNC = self._compute(together, missing, device)
-            for prompt, contexts_TNC in zip(together, contexts_PTNC, strict=True):
-                n = self.connector.num_tokens or prompt.features.shape[1]
+            contexts_RTNC, pooled_RTE = self._compute(together, missing, device)
+            first = 0
+            for prompt in together:
+                count, n = (
+                    len(prompt.features),
+                    self.connector.num_tokens or prompt.features.shape[1],
+                )
                 kept = self._kept.setdefault(prompt, {})
-                for timestep, context_NC in zip(missing, contexts_TNC, strict=True):
-                    kept[timestep] = context_NC[None, :n].clone()  # a view would keep them all
+                for i, timestep in enumerate(missing):
+                    # Chunks follow each other. Copies: a view would keep all contexts.
+                    context_NC = contexts_RTNC[first : first + count, i, :n].flatten(0, 1).clone()
+                    pooled = None if pooled_RTE is None else pooled_RTE[first, i][None].clone()
+                    kept[timestep] = context_NC[None], pooled
+                first += count
             on_pass(done, len(passes))
         computed = frozenset(timestep for _, missing in passes for timestep in missing)
         return Passes(len(passes), computed, time.perf_counter() - start)
@@ -107,10 +116,16 @@ class ContextStore:
         Returns:
             (1, N, C) float32 if all timesteps are the same, else (T, N, C). Do not write into it.
         """
-        keys, kept = self._keys(timesteps), self._kept[prompt]
-        if len(set(keys)) == 1:
-            return kept[keys[0]]
-        return torch.cat([kept[key] for key in keys])
+        return _joined([self._kept[prompt][key][0] for key in self._keys(timesteps)])
+
+    def pooled(self, prompt: "EncodedPrompt", timesteps: Sequence[int]) -> torch.Tensor:
+        """Return a prompt's pooled embedding, its first chunk's if it has several; see `context`.
+
+        Returns:
+            (1, E) float32 if all timesteps are the same, else (T, E).
+        """
+        pooled = [self._kept[prompt][key][1] for key in self._keys(timesteps)]
+        return _joined([each for each in pooled if each is not None])
 
     def _missing(
         self, prompts: Iterable["EncodedPrompt"], wanted: Sequence[int]
@@ -131,7 +146,8 @@ class ContextStore:
     def _rows(self, prompts: list["EncodedPrompt"]) -> int:
         """Rows of a pass per timestep; every prompt is padded to the longest."""
         longest = max(prompt.features.shape[1] for prompt in prompts)
-        return len(prompts) * (longest + (self.connector.num_tokens or 0))
+        texts = sum(len(prompt.features) for prompt in prompts)
+        return texts * (longest + (self.connector.num_tokens or 0))
 
     def _groups(self, prompts: list["EncodedPrompt"]) -> list[list["EncodedPrompt"]]:
         """All prompts together, unless padding to a huge one would cost too much."""
@@ -140,26 +156,39 @@ class ContextStore:
     @torch.no_grad()
     def _compute(
         self, prompts: list["EncodedPrompt"], timesteps: Sequence[int], device: torch.device
-    ) -> torch.Tensor:
-        """Return (P, T, N, C) float32.
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return contexts (R, T, N, C) and pooled embeddings (R, T, E), all float32.
 
         In float32 whatever the dtype of the weights: the model is small, and its output steers
         the whole picture.
         """
-        rows_PLD = [prompt.features[0].to(device, torch.float32) for prompt in prompts]
-        features = pad_sequence(rows_PLD, batch_first=True)[:, None]
-        longest = features.shape[2]
-        mask = None
-        if any(len(row) < longest for row in rows_PLD):
-            lengths = torch.tensor([len(row) for row in rows_PLD], device=device)
-            mask = (torch.arange(longest, device=device) < lengths[:, None])[:, None]
-        contexts: torch.Tensor = self.connector(
-            features, torch.tensor(timesteps, device=device), mask
-        )
-        return contexts.to(self._device or contexts.device)
+        rows_RLD: list[torch.Tensor] = []
+        masks_RL: list[torch.Tensor] = []
+        for prompt in prompts:
+            rows_RLD += prompt.features.to(device, torch.float32).unbind()
+            everything = torch.ones(prompt.features.shape[:2], dtype=torch.bool)
+            masks_RL += (everything if prompt.mask is None else prompt.mask).unbind()
+        features = pad_sequence(rows_RLD, batch_first=True)[:, None]
+        attended = None
+        if any(prompt.mask is not None for prompt in prompts) or len(set(map(len, rows_RLD))) > 1:
+            attended = pad_sequence(masks_RL, batch_first=True)[:, None].to(device)
+        at = torch.tensor(timesteps, device=device)
+        contexts = self.connector(features, at, attended)
+        pooled = None
+        if self.connector.pooled_dim is not None:
+            pooled = self.connector.pooled(contexts)
+            pooled = pooled.to(self._device or pooled.device)
+        return contexts.to(self._device or contexts.device), pooled
 
     def _keys(self, timesteps: Sequence[int]) -> list[int]:
         """Keys of the kept contexts; a connector that ignores the timestep has a single one."""
         if self.connector.timestep_aware:
             return list(timesteps)
         return [_ANY_TIMESTEP] * len(timesteps)
+
+
+def _joined(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Join values of several timesteps; equal ones are one object, and stay one."""
+    if len(set(map(id, values))) == 1:
+        return values[0]
+    return torch.cat(list(values))

@@ -6,14 +6,14 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..ella_core.comfy.editor.report import Report
-from ..ella_core.comfy.llm.model import LLMEmbeds
+from ..ella_core.comfy.llm.embeds import LLMEmbeds
 from ..ella_core.comfy.sampling.conditioning import (
     Conditioning,
     make_conditioning,
     make_pair,
     patch_model,
 )
-from ..ella_core.comfy.sampling.connector import ELLA, check_model
+from ..ella_core.comfy.sampling.connector import ELLA, check_model, read_for
 from .types import CATEGORY, EllaType, EmbedsType
 
 _MODEL_OUTPUT = "The model to sample with. ELLA conditionings need it; other conditionings "
@@ -34,8 +34,8 @@ class ELLATimestepConditioning(io.ComfyNode):
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="Stable Diffusion 1.5 from Load Checkpoint. LoRA and other model "
-                    "patches may come before or after this node.",
+                    tooltip="Stable Diffusion 1.5 from Load Checkpoint, or SDXL if the connector "
+                    "is for it. LoRA and other model patches may come before or after this node.",
                 ),
                 EllaType.Input("ella", tooltip="From Load ELLA."),
                 EmbedsType.Input("positive", tooltip="What to paint, from LLM Text Encode."),
@@ -79,7 +79,8 @@ class ELLATimestepConditioning(io.ComfyNode):
         clip_positive: Conditioning | None = None,
         clip_negative: Conditioning | None = None,
     ) -> io.NodeOutput:
-        negative = negative or positive.with_strength(0)
+        negative = read_for(ella, negative or positive.with_strength(0))
+        positive = read_for(ella, positive)
         clip = (clip_positive, clip_negative)
         report = Report(cls.hidden.unique_id, [("positive", positive), ("negative", negative)])
         pair = make_pair(ella, (positive, negative), clip, report)
@@ -130,7 +131,7 @@ class ELLAConditioning(io.ComfyNode):
         strength: float,
         clip: Conditioning | None = None,
     ) -> io.NodeOutput:
-        mixed = embeds.with_strength(strength)
+        mixed = read_for(ella, embeds.with_strength(strength))
         report = Report(cls.hidden.unique_id, [("", mixed)])
         return io.NodeOutput(make_conditioning(ella, mixed, clip, report))
 
@@ -144,7 +145,7 @@ class ELLAPatchModel(io.ComfyNode):
             category=CATEGORY,
             description="Prepares a MODEL for ELLA conditionings in graphs without ELLA Timestep "
             "Conditioning. It holds no weights, and applying it twice changes nothing.",
-            inputs=[io.Model.Input("model", tooltip="Stable Diffusion 1.5.")],
+            inputs=[io.Model.Input("model", tooltip="Stable Diffusion 1.5 or SDXL.")],
             outputs=[io.Model.Output(display_name="MODEL", tooltip=_MODEL_OUTPUT)],
         )
 

@@ -23,8 +23,8 @@ class ELLALoad(io.ComfyNode):
                 io.Combo.Input(
                     "ella_name",
                     options=folders.connector_names(),
-                    tooltip="Connector file from models/ella, under any name. Its type and size "
-                    "are read from its tensors.",
+                    tooltip="Connector file from models/ella or models/llm_adapters, under any "
+                    "name. Its type and size are read from its tensors.",
                 )
             ],
             outputs=[
@@ -76,8 +76,9 @@ class ELLALoadLLM(io.ComfyNode):
                     options=["auto", *DTYPES],
                     default="auto",
                     tooltip="Precision of the LLM. auto: fp16 on a GPU, as the released ELLA was "
-                    "trained, and fp32 on the CPU. bf16 gives visibly different pictures. fp8 "
-                    "and int8 store the weights in 8 bits and compute as auto does.",
+                    "trained (bf16 for Gemma's family), and fp32 on the CPU. bf16 gives visibly "
+                    "different pictures. fp8 and int8 store the weights in 8 bits and compute as "
+                    "auto does.",
                 ),
             ],
             outputs=[

@@ -17,7 +17,7 @@ from bootstrap import ROOT, host_dir
 sys.path.insert(0, str(ROOT))
 
 from ella_core.checkpoint import save_connector
-from ella_core.config import ResamplerConfig
+from ella_core.config import LLMAdapterConfig, ResamplerConfig
 from ella_core.connectors import build_connector
 
 #: The smallest U-Net that is still recognised as SD1.5 and takes LoRA and ControlNet.
@@ -43,6 +43,20 @@ SD15: dict[str, Any] = {
     "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
     "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
 }
+#: Changes that make an SDXL of it, recognised by the depths of Segmind's Vega: 75M parameters.
+SDXL: dict[str, Any] = {
+    "channel_mult": [1, 1, 1],
+    "num_res_blocks": [2, 2, 2],
+    "transformer_depth": [0, 0, 1, 1, 2, 2],
+    "transformer_depth_output": [0] * 9,
+    "transformer_depth_middle": -2,
+    "num_heads": -1,
+    "num_head_channels": 64,
+    "context_dim": 2048,
+    "adm_in_channels": 2816,
+    "num_classes": "sequential",
+    "use_linear_in_transformer": True,
+}
 
 
 def draw_checkpoint(
@@ -55,7 +69,7 @@ def draw_checkpoint(
         seed: of all its weights.
         dtype: to store the U-Net in.
         unet: entries of `UNET` to change; `context_dim=1024, use_linear_in_transformer=True`
-            makes an SD2.
+            makes an SD2, those of `SDXL` an SDXL.
     """
     import_host()
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -73,13 +87,17 @@ def draw_checkpoint(
 
 
 def draw_connector(
-    path: Path, config: ResamplerConfig, seed: int = 0, dtype: torch.dtype = torch.float32
+    path: Path,
+    config: ResamplerConfig | LLMAdapterConfig,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write a random connector whose tokens clearly depend on the timestep and the text."""
     generator = torch.Generator().manual_seed(seed)
     connector = build_connector(config)
     draw(connector, generator)
-    torch.nn.init.normal_(connector.latents, std=1.0, generator=generator)
+    if isinstance(config, ResamplerConfig):
+        torch.nn.init.normal_(connector.latents, std=1.0, generator=generator)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     save_connector(connector.to(dtype), part)

@@ -14,7 +14,8 @@ from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
 from ..errors import EllaError
 from .editor.report import Report
-from .llm.model import LLM, LLMEmbeds
+from .llm.embeds import LLMEmbeds
+from .llm.model import LLM
 from .sampling.conditioning import Conditioning, make_conditioning
 from .sampling.connector import ELLA
 from .sampling.prompt import KEY

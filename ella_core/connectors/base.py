@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from ..config import ConnectorConfig, ConnectorMetadata
+from ..config import ConnectorConfig, ConnectorMetadata, ReadingRecipe, recipe_of
 
 
 class Operations(Protocol):
@@ -66,6 +66,10 @@ class Connector(nn.Module, ABC):
     def pooled(self, context: torch.Tensor) -> torch.Tensor:
         """Pool a context that `forward` has made: (*B, N, context_dim) -> (*B, pooled_dim)."""
         raise NotImplementedError(f"this {type(self).__name__} has no attention pool")
+
+    def recipe(self, model_type: str | None) -> ReadingRecipe:
+        """Return how an LLM of this `model_type` (transformers' term) reads prompts for it."""
+        return recipe_of(self.config, model_type)
 
     @abstractmethod
     def reset_parameters(self) -> None:

@@ -7,7 +7,7 @@ pooled embedding.
 import torch
 from torch import nn
 
-from ..config import LLMAdapterConfig
+from ..config import ConnectorMetadata, LLMAdapterConfig
 from .base import Connector, Operations, batch_shape, reset_layers
 from .blocks import Attention
 
@@ -24,6 +24,7 @@ class LLMAdapter(Connector):
         super().__init__(config)
         self.timestep_aware, self.num_tokens = False, config.num_latents
         self.pooled_dim = config.pooled_dim
+        self.metadata = ConnectorMetadata(trained_tokens=config.max_tokens)
         width, linear, norm = config.width, operations.Linear, operations.LayerNorm
         self.seq_projection = linear(config.llm_dim, width)
         self.input_position_embeddings = nn.Parameter(torch.empty(1, config.max_tokens, width))

@@ -16,12 +16,17 @@ class EncodedPrompt(PromptCounts):
     """A prompt as an LLM has read it; compared by identity.
 
     Attributes:
-        features: (1, L, D) last hidden state, in the LLM's dtype and on its device.
+        features: (K, L, D) last hidden state, in the LLM's dtype and on its device, of K texts that
+            the connector reads one by one; more than 1 only for chunks under a recipe with
+            `max_tokens`.
         llm: which LLM has read it; None if unknown.
+        mask: (K, L) bool on the CPU, False where a text was filled up; None where none was, or
+            where the connector reads that too.
     """
 
     features: torch.Tensor
     llm: LLMIdentity | None = None
+    mask: torch.Tensor | None = None
 
 
 class TextEncoder:
@@ -78,12 +83,15 @@ class TextEncoder:
         ]
 
     @torch.no_grad()
-    def last_hidden_state(self, ids: Sequence[list[int]], length: int = 0) -> torch.Tensor:
+    def last_hidden_state(
+        self, ids: Sequence[list[int]], length: int = 0, pad_left: bool = False
+    ) -> torch.Tensor:
         """Read token ids in one pass.
 
         Args:
             ids: token ids of each row, special ones included; equally many if `length` is 0.
             length: pads each row to this many tokens, which the others don't attend to.
+            pad_left: put the padding before the row, not behind it.
 
         Returns:
             (B, L, D) in the LLM's dtype and on its device.
@@ -93,10 +101,14 @@ class TextEncoder:
         """
         device = next(self.model.parameters()).device
         pad = self.tokenizer.special.pad
-        input_ids = torch.tensor([row + [pad] * (length - len(row)) for row in ids], device=device)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, mask in zip(ids, attention_mask, strict=True):
-            mask[: len(row)] = 1
+        rows, masks = [], []
+        for row in ids:
+            padding = [pad] * (length - len(row))
+            rows.append(padding + row if pad_left else row + padding)
+            ones, zeros = [1] * len(row), [0] * len(padding)
+            masks.append(zeros + ones if pad_left else ones + zeros)
+        input_ids = torch.tensor(rows, device=device)
+        attention_mask = torch.tensor(masks, device=device)
         output = self.model(input_ids=input_ids, attention_mask=attention_mask)
         features: torch.Tensor = output.last_hidden_state
         if not features.isfinite().all():

@@ -15,7 +15,7 @@ from ..errors import EllaError
 from .tokenizer import PromptTokenizer
 from .tokens import SpecialTokens
 
-_VERSION = 1  # of the cached tokenizers' format
+_VERSION = 2  # of the cached tokenizers' format
 _MAX_CACHED = 8
 
 
@@ -88,7 +88,7 @@ def open_tokenizer(path: Path, config: Any, cache: Path | None) -> PromptTokeniz
         folder, options = source(path)
         made = AutoTokenizer.from_pretrained(folder, config=config, **options)
         positions = getattr(config, "max_position_embeddings", None)
-        tokenizer = PromptTokenizer(made, _special_tokens(path), positions)
+        tokenizer = PromptTokenizer(made, _special_tokens(path), positions, config.model_type)
         if cache is not None:
             with suppress(OSError):  # it will be made again
                 _keep(tokenizer, _place(path, cache))
@@ -110,9 +110,16 @@ def cached_tokenizer(path: Path, cache: Path | None) -> PromptTokenizer | None:
 
 def to_json(tokenizer: PromptTokenizer) -> str:
     """Describe a "fast" tokenizer, as every GGUF file has, in full."""
-    backend = tokenizer.tokenizer.backend_tokenizer.to_str()
+    made = tokenizer.tokenizer
     return json.dumps(
-        {"backend": backend, "special": asdict(tokenizer.special), "window": tokenizer.window}
+        {
+            "backend": made.backend_tokenizer.to_str(),
+            "bos": made.bos_token,
+            "template": made.chat_template,
+            "special": asdict(tokenizer.special),
+            "window": tokenizer.window,
+            "model_type": tokenizer.model_type,
+        }
     )
 
 
@@ -124,11 +131,16 @@ def from_json(text: bytes) -> PromptTokenizer:
     found = json.loads(text)
     special = found["special"]
     return PromptTokenizer(
-        PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(found["backend"])),
+        PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(found["backend"]),
+            bos_token=found["bos"],
+            chat_template=found["template"],
+        ),
         SpecialTokens(
             tuple(special["prefix"]), tuple(special["suffix"]), special["empty"], special["pad"]
         ),
         found["window"],
+        found["model_type"],
     )
 
 

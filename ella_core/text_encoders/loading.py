@@ -149,7 +149,8 @@ def _open(path: Path, places: TokenizerPlaces) -> tuple[Any, PromptTokenizer]:
         config = AutoConfig.from_pretrained(path, **options)
         tokenizer = AutoTokenizer.from_pretrained(path, config=config, **options)
     positions = getattr(text_config(config), "max_position_embeddings", None)
-    return config, PromptTokenizer(tokenizer, SpecialTokens.of(tokenizer), positions)
+    special = SpecialTokens.of(tokenizer)
+    return config, PromptTokenizer(tokenizer, special, positions, config.model_type)
 
 
 def _load_model(path: Path, config: Any, dtype: torch.dtype) -> Any:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from ..config import CHUNK_TOKENS
+from ..config import CHUNK_TOKENS, PLAIN, ReadingRecipe
 from ..errors import EllaError
 from .chunks import chunks
 from .encoder import EncodedPrompt, TextEncoder
-from .tokenizer import PromptCounts, PromptTokenizer
+from .tokenizer import PromptCounts, PromptTokenizer, recipe_length
 from .tokens import whole_characters
 from .weights import parse, token_weights
 
@@ -22,9 +23,9 @@ class WeightedPiece:
     """Token ids that the LLM reads in one go, with their weights.
 
     Attributes:
-        ids: token ids, special ones included.
+        ids: token ids, special ones and those of a chat template included.
         weights: one for each token from `start` on; empty if no word of the prompt has one.
-        start: number of special ids in front.
+        start: number of tokens that the connector reads before them.
     """
 
     ids: list[int]
@@ -39,14 +40,20 @@ class TokenisedPrompt(PromptCounts):
     Attributes:
         pieces: what is read one after the other.
         has_weights: whether a word in it has a weight other than 1.
+        length: tokens that each piece is filled up to; 0 for none.
     """
 
     pieces: list[WeightedPiece]
     has_weights: bool
+    length: int
 
 
 def tokenise_prompt(
-    tokenizer: PromptTokenizer, text: str, max_length: int = 0, chunked: bool = False
+    tokenizer: PromptTokenizer,
+    text: str,
+    max_length: int = 0,
+    chunked: bool = False,
+    recipe: ReadingRecipe = PLAIN,
 ) -> TokenisedPrompt:
     """Read the markup of a prompt and cut it into pieces that the LLM can read.
 
@@ -57,27 +64,30 @@ def tokenise_prompt(
     has_weights = any(weight != 1 for weight in weights)
     texts, chunk_length = [plain], 0
     if chunked:
-        chunk_length = min(max_length or CHUNK_TOKENS, tokenizer.window)
-        texts = list(chunks(plain, tokenizer.tokenise, chunk_length - len(tokenizer.special)))
+        wanted = max_length or recipe.max_tokens or CHUNK_TOKENS
+        chunk_length = recipe_length(recipe, wanted, tokenizer.window - recipe.skipped)
+        room = tokenizer.room(recipe, chunk_length)
+        texts = list(chunks(plain, lambda part: tokenizer.tokenise(part, recipe), room))
     pieces: list[WeightedPiece] = []
-    dropped = begin = windows = 0
+    tokens = dropped = begin = windows = 0
     for chunk in texts:
         end = begin + len(chunk)
-        read = tokenizer.read(chunk, max_length)
+        read = tokenizer.read(chunk, max_length, recipe)
         factors: list[float] = []
         if has_weights:
             factors = token_weights(chunk, weights[begin:end], read.encoding.starts)
         pieces += [
-            WeightedPiece(piece.ids, factors[piece.words], len(tokenizer.special.prefix))
-            for piece in read.pieces
+            WeightedPiece(piece.ids, factors[piece.words], piece.start) for piece in read.pieces
         ]
+        tokens += read.tokens
         dropped += read.dropped
         windows = max(windows, len(read.pieces))
         begin = end
     return TokenisedPrompt(
         pieces,
         has_weights,
-        tokens=sum(len(piece.ids) for piece in pieces),
+        recipe_length(recipe, max_length, tokenizer.window) if recipe.padded else max_length,
+        tokens=tokens,
         windows=windows,
         dropped=dropped,
         weighted=sum(weight != 1 for piece in pieces for weight in piece.weights),
@@ -92,50 +102,90 @@ def encode_prompt(
     max_length: int = 0,
     chunked: bool = False,
     on_piece: Callable[[int, int], None] = lambda done, of: None,
+    recipe: ReadingRecipe = PLAIN,
 ) -> EncodedPrompt:
     """Read a prompt with markup.
 
     Args:
         encoder: the LLM.
         text: any text; empty is fine. `(words:1.3)` weighs words, see `weights.parse`.
-        max_length: see `TextEncoder.encode`.
-        chunked: read a prompt of more than `max_length` tokens (`CHUNK_TOKENS` if that is 0) in
-            chunks of at most so many, see `chunks.chunks`: each like a prompt of its own with the
-            same `max_length`, their features joined. Nothing is cut off.
+        max_length: see `TextEncoder.encode`. A recipe without `padded` only cuts.
+        chunked: read a prompt of more than `max_length` tokens (the recipe's `max_tokens`, or
+            `CHUNK_TOKENS`, if that is 0) in chunks of at most so many, see `chunks.chunks`: each
+            like a prompt of its own with the same `max_length`. Nothing is cut off.
         on_piece: called after each piece that was read, with the number of those and of all.
+        recipe: how the connector wants it read, see `Connector.recipe`.
 
     Raises:
         EllaError: `max_length` is more than the LLM can read in one go, or too little for chunks;
             weights or chunks are asked of a tokenizer that can't say which words its tokens stand
-            for; or the features are not finite.
+            for; the LLM has no chat template for the recipe; or the features are not finite.
     """
-    prompt = tokenise_prompt(encoder.tokenizer, text, max_length, chunked)
-    empty_D = _empty_feature(encoder) if prompt.has_weights else None
-    features = []
+    prompt = tokenise_prompt(encoder.tokenizer, text, max_length, chunked, recipe)
+    empty_D = _empty_feature(encoder, recipe) if prompt.has_weights else None
+    features, masks = [], []
     for done, piece in enumerate(prompt.pieces, 1):
-        features_BLD = encoder.last_hidden_state([piece.ids], max_length)
+        features_BLD, mask_BL = _read_piece(encoder, piece, prompt.length, recipe)
         if empty_D is not None:
-            end = piece.start + len(piece.weights)
-            _weigh(features_BLD[:, piece.start : end], piece.weights, empty_D)
+            start = piece.start + int(mask_BL[0].int().argmax())  # behind padding on the left
+            end = start + len(piece.weights)
+            _weigh(features_BLD[:, start:end], piece.weights, empty_D)
         features.append(features_BLD)
+        masks.append(mask_BL)
         on_piece(done, len(prompt.pieces))
     counts = {field.name: getattr(prompt, field.name) for field in fields(PromptCounts)}
-    return EncodedPrompt(torch.cat(features, dim=1), encoder.identity, **counts)
+    if not recipe.max_tokens:
+        return EncodedPrompt(torch.cat(features, dim=1), encoder.identity, **counts)
+    features_KLD, mask_KL = _stack(features, masks)
+    return EncodedPrompt(features_KLD, encoder.identity, mask_KL, **counts)
 
 
-def text_beyond(tokenizer: PromptTokenizer, text: str, limit: int) -> str:
+def _read_piece(
+    encoder: TextEncoder, piece: WeightedPiece, length: int, recipe: ReadingRecipe
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return features (1, L, D) and which of them are not padding (1, L)."""
+    if recipe == PLAIN:
+        features_BLD = encoder.last_hidden_state([piece.ids], length)
+        return features_BLD, torch.ones(features_BLD.shape[:2], dtype=torch.bool)
+    padding = max(0, length - len(piece.ids)) if recipe.padded else 0
+    on_left = encoder.tokenizer.pads_on_left
+    features_BLD = encoder.last_hidden_state([piece.ids], len(piece.ids) + padding, on_left)
+    mask_BL = torch.ones(features_BLD.shape[:2], dtype=torch.bool)
+    if padding:
+        mask_BL[:, slice(padding) if on_left else slice(-padding, None)] = False
+    return features_BLD[:, recipe.skipped :], mask_BL[:, recipe.skipped :]
+
+
+def _stack(
+    features: Sequence[torch.Tensor], masks: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Put pieces (1, L, D) of any length L on top of each other, with a mask where one is needed.
+
+    Returns:
+        (K, L, D) and (K, L) bool, None where all is to be read.
+    """
+    features_KLD = pad_sequence([rows[0] for rows in features], batch_first=True)
+    mask_KL = pad_sequence([mask[0] for mask in masks], batch_first=True)
+    return features_KLD, None if mask_KL.all() else mask_KL
+
+
+def text_beyond(
+    tokenizer: PromptTokenizer, text: str, limit: int, recipe: ReadingRecipe = PLAIN
+) -> str:
     """Return the end of a prompt that does not fit into `limit` tokens, without markup.
 
     Empty if all of it fits, or if the tokenizer can't say where its tokens are.
     """
     plain, _ = parse(whole_characters(text))
-    offsets = tokenizer.tokenise(plain).offsets or []
-    return "".join(plain[start:] for start, _ in offsets[limit - len(tokenizer.special) :][:1])
+    offsets = tokenizer.tokenise(plain, recipe).offsets or []
+    return "".join(plain[start:] for start, _ in offsets[tokenizer.room(recipe, limit) :][:1])
 
 
-def _empty_feature(encoder: TextEncoder) -> torch.Tensor:
+def _empty_feature(encoder: TextEncoder, recipe: ReadingRecipe) -> torch.Tensor:
     """Return (D,), the mean feature of the empty prompt."""
-    (empty,) = encoder.encode([""])
+    empty = encode_prompt(encoder, "", recipe=recipe)
+    if empty.mask is not None:
+        return empty.features[empty.mask].float().mean(dim=0)
     return empty.features.float().mean(dim=(0, 1))
 
 

@@ -47,6 +47,15 @@ def check_file(path: Path) -> None:
     _kind(_shapes(path))
 
 
+def model_type(path: Path) -> str:
+    """Return the LLM's model type in transformers' terms.
+
+    Raises:
+        EllaError: see `check_file`.
+    """
+    return _kind(_shapes(path))
+
+
 def read_config(path: Path) -> Any:
     """Return the configuration of transformers that fits the tensors.
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ..config import PLAIN, ReadingRecipe
 from ..errors import EllaError
+from .frame import frame
 from .tokens import Encoding, SpecialTokens, tokenise, whole_characters, windows
 
 #: Tokens that are read in one go; longer prompts are read in pieces. T5's attention scores and
@@ -17,7 +19,8 @@ class PromptCounts:
     """How a prompt is read, in numbers.
 
     Attributes:
-        tokens: number of tokens that are read, special ones included, padding excluded.
+        tokens: number of tokens that are read, special ones included, padding and a chat
+            template's own excluded.
         windows: number of pieces that the prompt is read in, 1 unless it is very long.
         dropped: number of tokens that a fixed length leaves out.
         weighted: number of tokens whose weight is not 1.
@@ -38,12 +41,16 @@ class Piece:
     """Token ids that the LLM reads in one go.
 
     Attributes:
-        ids: token ids, special ones included.
+        ids: token ids, special ones and those of a chat template included.
         words: the tokens of the text that are in it.
+        start: index of the first of these among the tokens that the connector reads.
+        tokens: what it counts as in `PromptCounts.tokens`.
     """
 
     ids: list[int]
     words: slice
+    start: int
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,8 @@ class TokenisedText:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens that are read, special ones included."""
-        return sum(len(piece.ids) for piece in self.pieces)
+        """Number of tokens that are read, see `PromptCounts`."""
+        return sum(piece.tokens for piece in self.pieces)
 
 
 class PromptTokenizer:
@@ -72,10 +79,15 @@ class PromptTokenizer:
     Attributes:
         special: ids around each text.
         window: number of tokens that the LLM reads in one go.
+        model_type: the LLM's, in transformers' terms; None if unknown.
     """
 
     def __init__(
-        self, tokenizer: Any, special: SpecialTokens, positions: int | None = None
+        self,
+        tokenizer: Any,
+        special: SpecialTokens,
+        positions: int | None = None,
+        model_type: str | None = None,
     ) -> None:
         """Wrap a tokenizer of transformers.
 
@@ -83,29 +95,74 @@ class PromptTokenizer:
             tokenizer: any, "fast" or "slow".
             special: ids around each text.
             positions: number of tokens that the LLM has positions for, None for any number.
+            model_type: see the attributes.
         """
         self.tokenizer = tokenizer
         self.special = special
         self.window = min(MAX_WINDOW, positions or MAX_WINDOW)
+        self.model_type = model_type
 
-    def tokenise(self, text: str) -> Encoding:
-        """Return the tokens of a raw text, without special ones."""
-        return tokenise(self.tokenizer, whole_characters(text))
+    @property
+    def pads_on_left(self) -> bool:
+        """Whether the LLM is used to padding before a text."""
+        return bool(self.tokenizer.padding_side == "left")
 
-    def read(self, text: str, max_length: int = 0) -> TokenisedText:
+    def tokenise(self, text: str, recipe: ReadingRecipe = PLAIN) -> Encoding:
+        """Return the tokens of a raw text, without special ones and a template's."""
+        text = whole_characters(text)
+        if recipe == PLAIN:
+            return tokenise(self.tokenizer, text)
+        return frame(self.tokenizer, self.special, text, recipe).words
+
+    def room(self, recipe: ReadingRecipe, length: int) -> int:
+        """Return how many of a text's tokens fit into `length` that the connector reads."""
+        if recipe == PLAIN:
+            return length - len(self.special)
+        framed = frame(self.tokenizer, self.special, "a", recipe)
+        return length - (len(framed.ids) - len(framed.words.ids) - recipe.skipped)
+
+    def read(self, text: str, max_length: int = 0, recipe: ReadingRecipe = PLAIN) -> TokenisedText:
         """Cut a raw text into pieces that the LLM can read.
 
-        The arguments and errors are those of `TextEncoder.encode`.
+        The arguments and errors are those of `prompts.encode_prompt`.
         """
         self.check_length(max_length)
+        if recipe != PLAIN:
+            return self._read_framed(whole_characters(text), max_length, recipe)
         encoding = self.tokenise(text)
         count = len(encoding.ids)
         room = max(0, (max_length or self.window) - len(self.special))
         cuts = [slice(room)] if max_length else windows(count, room)
-        pieces = [
-            Piece(self.special.frame(encoding.ids[cut])[: max_length or None], cut) for cut in cuts
-        ]
+        pieces = []
+        for cut in cuts:
+            ids = self.special.frame(encoding.ids[cut])[: max_length or None]
+            pieces.append(Piece(ids, cut, len(self.special.prefix), len(ids)))
         return TokenisedText(encoding, pieces, max(0, count - room) if max_length else 0)
+
+    def _read_framed(self, text: str, max_length: int, recipe: ReadingRecipe) -> TokenisedText:
+        """Read what the recipe puts around a text with it, in one piece, cut off at the end."""
+        framed = frame(self.tokenizer, self.special, text, recipe)
+        limit = recipe.skipped + recipe_length(recipe, max_length, self.window - recipe.skipped)
+        ids, count = framed.ids[:limit], len(framed.words.ids)
+        if len(ids) <= recipe.skipped:
+            raise EllaError(
+                f"The prompt within the LLM's chat template has {len(ids)} tokens, and its first "
+                f"{recipe.skipped} are left out for the connector. Choose the LLM that the "
+                f"connector was trained with in Load LLM (ELLA)."
+            )
+        # A template that is shorter than what is skipped takes words with it.
+        words = slice(
+            min(count, max(0, recipe.skipped - framed.start)),
+            min(count, max(0, len(ids) - framed.start)),
+        )
+        read = len(framed.words.ids[words])
+        piece = Piece(
+            ids,
+            words,
+            framed.start + words.start - recipe.skipped,
+            len(ids) if recipe.system_prompt is None else read,
+        )
+        return TokenisedText(framed.words, [piece], count - read)
 
     def check_length(self, max_length: int) -> None:
         """Refuse a fixed length that is more than the LLM reads at once.
@@ -118,3 +175,14 @@ class PromptTokenizer:
                 f"max_length is {max_length}, but this LLM reads at most {self.window} tokens at "
                 f"once. Set it to {self.window} or less in LLM Text Encode (ELLA), or to 0."
             )
+
+
+def recipe_length(recipe: ReadingRecipe, max_length: int, longest: int) -> int:
+    """Return how many tokens the connector gets at most under a recipe.
+
+    Args:
+        recipe: says how many the connector reads.
+        max_length: says how many the user wants; 0 for any number.
+        longest: what the LLM can read beside what is skipped.
+    """
+    return min(filter(None, (max_length, recipe.max_tokens, longest)))

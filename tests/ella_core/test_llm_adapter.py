@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ella_core.checkpoint import load_connector, save_connector
+from ella_core.checkpoint import load_connector, read_header, save_connector
 from ella_core.config import LLMAdapterConfig
 from ella_core.connectors import build_connector
 from ella_core.errors import EllaError
@@ -97,6 +97,8 @@ def test_what_it_says_of_itself(path):
     assert adapter.config == CONFIG
     assert (adapter.llm_dim, adapter.context_dim, adapter.pooled_dim) == (48, 64, 40)
     assert (adapter.timestep_aware, adapter.num_tokens) == (False, 12)
+    assert adapter.metadata.trained_tokens == build_connector(CONFIG).metadata.trained_tokens == 32
+    assert read_header(path) == (CONFIG, adapter.metadata)
 
 
 def test_the_file_layout_is_the_released_one(path, tmp_path):

@@ -5,7 +5,7 @@ import gc
 import pytest
 import torch
 
-from ella_core.config import MLPConfig, ResamplerConfig, TimeConfig
+from ella_core.config import LLMAdapterConfig, MLPConfig, ResamplerConfig, TimeConfig
 from ella_core.connectors import build_connector
 from ella_core.store import ContextStore
 from ella_core.text_encoders import EncodedPrompt
@@ -14,6 +14,8 @@ CPU = torch.device("cpu")
 TSC = ResamplerConfig(llm_dim=48, width=64, layers=1, num_latents=8, time=TimeConfig(32, 40))
 NO_TIME = ResamplerConfig(llm_dim=48, width=64, layers=1, num_latents=8, time=None)
 MLP = MLPConfig(llm_dim=48, width=64)
+POOLED = ResamplerConfig(48, 64, 1, num_latents=8, time=TimeConfig(32, 40), pooled_dim=24)
+ADAPTER = LLMAdapterConfig(48, 64, 1, 1, heads=4, max_tokens=16, num_latents=8, pooled_dim=24)
 
 
 def make(config=TSC, device=None):
@@ -128,3 +130,40 @@ def test_contexts_are_kept_where_they_are_wanted():
     store, each = make(device=torch.device("meta")), prompt(3)
     store.prepare([each], [1], CPU)
     assert store.context(each, [1]).device.type == "meta"
+
+
+def test_pooled_embeddings_are_kept_beside_the_contexts():
+    store, prompts = make(POOLED), [prompt(3), prompt(11)]
+    store.prepare(prompts, [999, 0], CPU)
+    for each in prompts:
+        contexts = store.context(each, [999, 0])
+        pooled = store.pooled(each, [999, 0])
+        assert pooled.shape == (2, 24)
+        torch.testing.assert_close(pooled, store.connector.pooled(contexts))
+        assert torch.equal(store.pooled(each, [0]), pooled[1:])
+
+
+def test_chunks_are_read_one_by_one_and_follow_each_other():
+    store = make(ADAPTER)
+    features, mask = torch.randn(2, 9, 48), torch.arange(9) < torch.tensor([[9], [4]])
+    chunked, other = EncodedPrompt(features, mask=mask, tokens=13), prompt(5)
+    passes = count_passes(store)
+    store.prepare([chunked, other], [500], CPU)
+    assert [count for count, _, _ in passes] == [3]
+    alone = [
+        store.connector(features[i : i + 1, :n], torch.tensor([1])) for i, n in ((0, 9), (1, 4))
+    ]
+    torch.testing.assert_close(store.context(chunked, [500]), torch.cat(alone, dim=1))
+    torch.testing.assert_close(store.pooled(chunked, [500]), store.connector.pooled(alone[0]))
+    assert store.context(other, [500]).shape == (1, 8, 64)
+
+
+def test_what_was_filled_up_is_not_read():
+    store = make(ADAPTER)
+    features, mask = torch.randn(1, 9, 48), torch.arange(9)[None] >= 5
+    padded = EncodedPrompt(features, mask=mask, tokens=4)
+    store.prepare([padded], [500], CPU)
+    changed = features.clone()
+    changed[:, :5] = 100
+    expected = store.connector(changed, torch.tensor([1]), mask)
+    torch.testing.assert_close(store.context(padded, [500]), expected)

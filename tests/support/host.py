@@ -74,9 +74,9 @@ class Reference:
         return self._seen[timestep]
 
 
-def plain_tokens(seed: int, batch: int = 1) -> torch.Tensor:
-    """(batch, 77, 768): what `EllaGraph.plain` holds."""
-    return torch.randn(batch, 77, 768, generator=torch.Generator().manual_seed(seed))
+def plain_tokens(seed: int, batch: int = 1, width: int = 768) -> torch.Tensor:
+    """(batch, 77, width): what `EllaGraph.plain` holds."""
+    return torch.randn(batch, 77, width, generator=torch.Generator().manual_seed(seed))
 
 
 def rows(record: dict[str, torch.Tensor], index: int) -> torch.Tensor:

@@ -55,8 +55,8 @@ def write_llama(folder: Path, width: int = 64, seed: int = 0) -> None:
     LlamaModel(config).save_pretrained(folder)
 
 
-def write_controlnet(path: Path) -> None:
-    """A ControlNet for the small U-Net."""
+def write_controlnet(path: Path, dtype: torch.dtype = torch.float32, **changes) -> None:
+    """A ControlNet for the small U-Net, or for one with changes as `draw_checkpoint` takes them."""
     import tiny_models
 
     tiny_models.import_host()
@@ -64,13 +64,14 @@ def write_controlnet(path: Path) -> None:
 
     unet = {
         k: v
-        for k, v in tiny_models.UNET.items()
+        for k, v in {**tiny_models.UNET, **changes}.items()
         if k not in ("out_channels", "transformer_depth_output")
     }
     net = ControlNet(hint_channels=3, **unet)
     tiny_models.draw(net, torch.Generator().manual_seed(0))
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({f"control_model.{k}": t.contiguous() for k, t in net.state_dict().items()}, path)
+    state = net.to(dtype).state_dict()
+    save_file({f"control_model.{k}": t.contiguous() for k, t in state.items()}, path)
 
 
 def write_lora(path: Path) -> None:

@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 
 from ...store import Passes
-from ..llm.model import LLMEmbeds
+from ..llm.embeds import LLMEmbeds
 from .events import send_report
+
+if TYPE_CHECKING:
+    from ...text_encoders import EncodedPrompt
 
 logger = logging.getLogger("ella")
 
@@ -31,7 +34,7 @@ class Report:
         """
         self._node_id = node_id
         self._prompts = [
-            {"name": name, "tokens": [prompt.features.shape[1] for prompt, _ in each.parts]}
+            {"name": name, "tokens": [_length(prompt) for prompt, _ in each.parts]}
             for name, each in embeds
         ]
         self._long: dict[str, Any] | None = None  # the longest of the prompts that are too long
@@ -96,6 +99,14 @@ class Report:
         run = context and context.prompt_id
         if run != self._run:
             self._run, self._passes = run, []
+
+
+def _length(prompt: "EncodedPrompt") -> int:
+    """Return how many LLM tokens the connector reads."""
+    if prompt.mask is not None:
+        return int(prompt.mask.sum())
+    count, length, _ = prompt.features.shape
+    return count * length
 
 
 def _describe(prompts: Iterable[dict[str, Any]]) -> str:

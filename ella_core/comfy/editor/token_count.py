@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ...config import ConnectorMetadata
+from ...config import ADAPTER_RECIPES, PLAIN, ConnectorMetadata, ReadingRecipe, recipe_of
 from ...errors import EllaError
 from ..files.folders import connector_path, file_identity, llm_path
 
@@ -97,7 +97,7 @@ class TokenCounter:
         tokenizer = opening.result()
         return await self._in_thread(
             lambda: count_tokens(
-                tokenizer, text, max_length, chunked, trained=_trained_tokens(ella_name)
+                tokenizer, text, max_length, chunked, *_reading(ella_name, tokenizer.model_type)
             )
         )
 
@@ -118,7 +118,12 @@ class TokenCounter:
 
 
 def count_tokens(
-    tokenizer: "PromptTokenizer", text: str, max_length: int, chunked: bool, trained: int
+    tokenizer: "PromptTokenizer",
+    text: str,
+    max_length: int,
+    chunked: bool,
+    trained: int,
+    recipe: ReadingRecipe = PLAIN,
 ) -> TokenCount:
     """Count the tokens of a prompt for a connector that was trained on `trained` tokens.
 
@@ -126,12 +131,15 @@ def count_tokens(
     """
     from ...text_encoders.prompts import text_beyond, tokenise_prompt
 
-    prompt = tokenise_prompt(tokenizer, text, max_length, chunked)
-    limit = min(max_length or trained, trained)
+    prompt = tokenise_prompt(tokenizer, text, max_length, chunked, recipe)
+    read = limit = min(max_length or trained, trained)
+    if recipe.system_prompt is not None:  # a chat template's own tokens are not counted
+        limit = max(1, tokenizer.room(recipe, read))
     beyond = ""
     over = bool(prompt.dropped) or (prompt.tokens > limit and prompt.chunks == 1)
     if over:
-        beyond = _begin(text_beyond(tokenizer, text, max_length if prompt.dropped else limit))
+        end = max_length if prompt.dropped and recipe == PLAIN else read
+        beyond = _begin(text_beyond(tokenizer, text, end, recipe))
     return TokenCount(
         tokens=prompt.tokens,
         about=bool(_DYNAMIC.search(text)),
@@ -150,15 +158,21 @@ def _begin(text: str) -> str:
     return f"{words[:_QUOTED].rstrip()}{'…' if len(words) > _QUOTED else ''}"
 
 
-def _trained_tokens(ella_name: str | None) -> int:
-    from ...checkpoint import read_metadata
+def _reading(ella_name: str | None, model_type: str | None) -> tuple[int, ReadingRecipe]:
+    """Return on how many tokens a connector was trained, and how it wants an LLM to read.
+
+    Where the connector is not known, it is what LLM Text Encode (ELLA) does by itself.
+    """
+    from ...checkpoint import read_header
 
     if ella_name is not None:
         try:
-            return read_metadata(connector_path(ella_name)).trained_tokens
+            config, metadata = read_header(connector_path(ella_name))
+            return metadata.trained_tokens, recipe_of(config, model_type)
         except EllaError:
             pass  # Load ELLA reports what is wrong with the file; the count goes on
-    return ConnectorMetadata().trained_tokens
+    recipe = ADAPTER_RECIPES.get(model_type or "", PLAIN)
+    return recipe.max_tokens or ConnectorMetadata().trained_tokens, recipe
 
 
 def _find(llm_name: str) -> tuple[Path, str]:

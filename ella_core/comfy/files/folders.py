@@ -10,6 +10,7 @@ from ...errors import EllaError, MissingLLMError
 
 RELEASED_CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 CONNECTOR_FOLDER = "ella"
+CONNECTOR_FOLDERS = (CONNECTOR_FOLDER, "llm_adapters")
 LLM_FOLDERS = ("text_encoders", "ella_encoder", "LLM")
 
 _RELEASED_LLM = "models--google--flan-t5-xl--text_encoder"
@@ -21,10 +22,13 @@ NO_CONNECTOR = f"models/{CONNECTOR_FOLDER} has no connector: put {RELEASED_CONNE
 NO_LLM = "models/text_encoders has no LLM: put the FLAN-T5-XL encoder's folder there"
 
 _EXTENSIONS = {
-    CONNECTOR_FOLDER: {".safetensors", ".sft"},
+    **{folder: {".safetensors", ".sft"} for folder in CONNECTOR_FOLDERS},
     "ella_encoder": {".safetensors", ".gguf"},
     "LLM": {".safetensors", ".gguf"},
 }
+
+# What each is called in ComfyUI's models folder. ComfyUI_LLM_SDXL_Adapter has its LLMs in "llm".
+_PLACES = {"LLM": ("LLM", "llm")}
 
 # Root folder -> the LLMs below it, and the modification times of its folders.
 _listed: dict[str, tuple[list[str], dict[str, float]]] = {}
@@ -38,15 +42,15 @@ def register_folders() -> None:
     """
     for name, extensions in _EXTENSIONS.items():
         paths, known = folder_paths.folder_names_and_paths.get(name, ([], set()))
-        default = str(Path(folder_paths.models_dir) / name)
-        paths = paths if default in paths else [*paths, default]
+        defaults = [str(Path(folder_paths.models_dir, each)) for each in _PLACES.get(name, [name])]
+        paths = [*paths, *(each for each in defaults if each not in paths)]
         folder_paths.folder_names_and_paths[name] = (paths, set(known) or extensions)
 
 
 def connector_names() -> list[str]:
     """Entries of the connector dropdown, never empty. The first is what a new node has."""
-    names = folder_paths.get_filename_list(CONNECTOR_FOLDER)
-    return _first(RELEASED_CONNECTOR, names) or [NO_CONNECTOR]
+    names = [name for each in CONNECTOR_FOLDERS for name in folder_paths.get_filename_list(each)]
+    return _first(RELEASED_CONNECTOR, list(dict.fromkeys(names))) or [NO_CONNECTOR]
 
 
 def connector_path(name: str) -> Path:
@@ -55,7 +59,8 @@ def connector_path(name: str) -> Path:
     Raises:
         EllaError: there is no such file.
     """
-    path = folder_paths.get_full_path(CONNECTOR_FOLDER, name)
+    places = (folder_paths.get_full_path(each, name) for each in CONNECTOR_FOLDERS)
+    path = next(filter(None, places), None)
     if path is None:
         raise EllaError(
             f"The ELLA connector {name!r} was not found. {_DOWNLOAD}, or put {RELEASED_CONNECTOR} "

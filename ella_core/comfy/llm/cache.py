@@ -25,7 +25,7 @@ logger = logging.getLogger("ella")
 
 # Version of the entries' format and of how a text is read: weights, chunks, special tokens.
 # Entries of another version are no longer found and are evicted as the oldest.
-_VERSION = 2
+_VERSION = 3
 _LIMIT = 512 * 2**20  # bytes: 128 tokens of FLAN-T5-XL are 0.5 MB in fp16
 _ABANDONED = 3600  # seconds after which a temporary file belongs to no running process
 
@@ -84,7 +84,13 @@ class FeatureCache:
             return
         features = prompt.features.cpu().contiguous()
         about = {name: int(getattr(prompt, name)) for name in _COUNTS}
-        described = json.dumps({**about, "llm": prompt.llm and asdict(prompt.llm)})
+        described = json.dumps(
+            {
+                **about,
+                "llm": prompt.llm and asdict(prompt.llm),
+                "mask": None if prompt.mask is None else prompt.mask.tolist(),
+            }
+        )
         checksum = _checksum(key, features, described)
         data = save({"features": features}, {"prompt": described, "sha256": checksum})
         try:
@@ -166,8 +172,13 @@ def _read(path: Path, key: str) -> EncodedPrompt:
     if _checksum(key, features, described) != metadata["sha256"]:
         raise ValueError("its checksum is wrong")
     about = json.loads(described)
-    llm = about.pop("llm")
-    return EncodedPrompt(features, llm and LLMIdentity(**llm), **about)
+    llm, mask = about.pop("llm"), about.pop("mask")
+    return EncodedPrompt(
+        features,
+        llm and LLMIdentity(**llm),
+        None if mask is None else torch.tensor(mask, dtype=torch.bool),
+        **about,
+    )
 
 
 def _checksum(key: str, features: torch.Tensor, described: str) -> str:

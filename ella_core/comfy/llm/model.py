@@ -1,21 +1,23 @@
-"""What travels on the ELLA_LLM and ELLA_LLM_EMBEDS wires."""
+"""What travels on the ELLA_LLM wire."""
 
 import logging
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 import torch
 from comfy import model_management
 from comfy.cli_args import args
 from comfy.utils import ProgressBar
 
-from ...config import QUANTIZATIONS, LLMIdentity
+from ...config import ADAPTER_RECIPES, PLAIN, QUANTIZATIONS, ReadingRecipe
 from ...errors import EllaError
 from ..editor.events import send_report
 from ..files.folders import file_identity
 from ..memory import Holder, WholeModelPatcher
+from .embeds import LLMEmbeds
 
 if TYPE_CHECKING:
     from ...text_encoders import EncodedPrompt, PromptCounts, TextEncoder
@@ -27,78 +29,15 @@ logger = logging.getLogger("ella")
 _COMPUTED_IN = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 DTYPES = (*_COMPUTED_IN, *QUANTIZATIONS)
 
-Parts = tuple[tuple["EncodedPrompt", float], ...]
-
 
 @dataclass(frozen=True)
-class LLMEmbeds:
-    """ELLA_LLM_EMBEDS: a weighted mix of prompts, each as an LLM has read it.
+class _Asked:
+    """What was asked of an LLM; for the meaning see `LLM.encode`."""
 
-    Prompts differ in length, so their features can't be averaged. Their contexts can: the mix is
-    taken there, at every timestep.
-
-    Attributes:
-        parts: each prompt, its features on ComfyUI's intermediate device, and its weight.
-        empty: the same for the empty prompt, which a strength of 0 stands for.
-        llm: the LLM's name in its dropdown.
-    """
-
-    parts: Parts
-    empty: Parts
-    llm: str
-
-    @property
-    def width(self) -> int:
-        """Width D of the LLM's features."""
-        return self.parts[0][0].features.shape[-1]
-
-    @property
-    def identity(self) -> LLMIdentity | None:
-        """Facts that tell the LLM from others of its width; None if unknown."""
-        return self.parts[0][0].llm
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of its longest prompt, special ones included, padding excluded."""
-        return max(prompt.tokens for prompt, _ in self.parts)
-
-    def with_strength(self, strength: float) -> "LLMEmbeds":
-        """Mix the empty prompt (0) and the prompt (1); more overdrives the prompt."""
-        return replace(self, parts=_mix((self.parts, strength), (self.empty, 1 - strength)))
-
-    def blended_with(self, other: "LLMEmbeds", factor: float) -> "LLMEmbeds":
-        """Mix this prompt (0) and the other (1).
-
-        Raises:
-            EllaError: another LLM has read the other.
-        """
-        self.check_same_llm(other)
-        return replace(
-            self,
-            parts=_mix((self.parts, 1 - factor), (other.parts, factor)),
-            empty=_mix((self.empty, 1 - factor), (other.empty, factor)),
-        )
-
-    def check_same_llm(self, other: "LLMEmbeds") -> None:
-        """Refuse two prompts that two LLMs have read, because a connector knows one LLM.
-
-        Raises:
-            EllaError: two LLMs have read them.
-        """
-        if (self.llm, self.width) != (other.llm, other.width):
-            raise EllaError(
-                f"One prompt was read by {self.llm}, the other by {other.llm}. Connect both "
-                f"LLM Text Encode (ELLA) nodes to the same Load LLM (ELLA)."
-            )
-
-
-def _mix(*groups: tuple[Parts, float]) -> Parts:
-    """Scale each group of parts by its weight and add up the weights of each prompt."""
-    mixed: dict[EncodedPrompt, float] = {}
-    for parts, scale in groups:
-        for prompt, weight in parts:
-            mixed[prompt] = mixed.get(prompt, 0.0) + weight * scale
-    return tuple((prompt, weight) for prompt, weight in mixed.items() if weight != 0)
+    text: str
+    max_length: int
+    chunked: bool = False
+    markup: bool = True
 
 
 class LLM:
@@ -116,27 +55,32 @@ class LLM:
             name: its name in the dropdown.
             path: see `load_text_encoder`.
             dtype: one of `DTYPES`, or "auto": fp16 on a GPU, fp32 on the CPU, unless ComfyUI was
-                started with --fp16-text-enc, --bf16-text-enc or --fp32-text-enc. The 8-bit ones
-                compute in what "auto" is.
+                started with --fp16-text-enc, --bf16-text-enc or --fp32-text-enc; bf16 on a GPU for
+                LLMs of the Gemma family, whose numbers fp16 can't hold. The 8-bit ones compute in
+                what "auto" is.
 
         Raises:
             EllaError: an unknown dtype, or see `check_text_encoder`.
         """
         from ...text_encoders import check_text_encoder
+        from ...text_encoders.model_type import model_type_of
 
         if dtype not in ("auto", *DTYPES):  # ComfyUI itself takes any
             raise EllaError(
                 f"dtype is {dtype!r}; set it to auto, {', '.join(DTYPES)} in Load LLM (ELLA)."
             )
         self._quantization = dtype if dtype in QUANTIZATIONS else None
-        self._dtype = _COMPUTED_IN.get(dtype) or _auto_dtype()
         check_text_encoder(path, self._quantization)
+        model_type = model_type_of(path)
+        self._dtype = _COMPUTED_IN.get(dtype) or _auto_dtype(model_type)
+        self._recipe = ADAPTER_RECIPES.get(model_type or "", PLAIN)
+        self._opened_with = (name, path, dtype)
         self.name = name
         self._path = path
         self._identity = file_identity(path)
         self._encoder: TextEncoder | None = None
         self.patcher: WholeModelPatcher | None = None
-        self._empty: dict[int, EncodedPrompt] = {}  # by max_length
+        self._empty: dict[tuple[int, ReadingRecipe], EncodedPrompt] = {}  # by max_length
         # Equal prompts are one object, so that the connector computes their contexts once.
         self._in_use: WeakValueDictionary[tuple[Any, ...], EncodedPrompt] = WeakValueDictionary()
 
@@ -150,6 +94,7 @@ class LLM:
     ) -> LLMEmbeds:
         """Read a prompt on the device that ComfyUI gives to text encoders, or find it in the cache.
 
+        It is read as the released adapter of this LLM wants it, if there is one; else as it stands.
         Reports on the running node how many tokens were read.
 
         Args:
@@ -161,38 +106,44 @@ class LLM:
         Raises:
             EllaError: see `load_text_encoder` and `encode_prompt`.
         """
-        prompt = self._read(text, max_length, chunked, markup)
-        if max_length not in self._empty:
-            self._empty[max_length] = self._read("", max_length)
-        summary = _summarise(prompt)
-        if prompt.dropped:
-            logger.warning("%s", summary)
-        send_report("prompt", summary, **_counts(prompt))
-        empty = self._empty[max_length]
-        return LLMEmbeds(((prompt, 1.0),), ((empty, 1.0),), self.name)
+        asked = _Asked(text, max_length, chunked, markup)
+        embeds = self._embeds(asked, self._recipe if markup else PLAIN)
+        ((prompt, _),) = embeds.parts
+        send_report("prompt", _summarise(prompt), **_counts(prompt))
+        return embeds
 
-    def _read(
-        self, text: str, max_length: int, chunked: bool = False, markup: bool = True
-    ) -> "EncodedPrompt":
+    def _embeds(self, asked: _Asked, recipe: ReadingRecipe) -> LLMEmbeds:
+        prompt = self._read(asked, recipe)
+        if prompt.dropped:
+            logger.warning("%s", _summarise(prompt))
+        about = (asked.max_length, recipe)
+        if about not in self._empty:
+            self._empty[about] = self._read(_Asked("", asked.max_length), recipe)
+        empty = self._empty[about]
+        again = _reader(ref(self), self._opened_with, asked)
+        return LLMEmbeds(((prompt, 1.0),), ((empty, 1.0),), self.name, recipe, again)
+
+    def _read(self, asked: _Asked, recipe: ReadingRecipe) -> "EncodedPrompt":
         """Read a prompt or find it in the cache; its features are on the intermediate device."""
         from ...text_encoders import encode_prompt
         from .cache import cache_key, feature_cache
 
-        asked = (text, max_length, chunked, markup)
-        prompt = self._in_use.get(asked)
+        prompt = self._in_use.get((asked, recipe))
         if prompt is not None:
             return prompt
-        key = cache_key(self._identity, str(self._dtype), self._quantization, *asked)
+        about = (*astuple(asked), *([] if recipe == PLAIN else astuple(recipe)))
+        key = cache_key(self._identity, str(self._dtype), self._quantization, *about)
         prompt = feature_cache().get(key)
         if prompt is None:
-            encoder = self._loaded()
-            if markup:
-                prompt = encode_prompt(encoder, text, max_length, chunked, _show_pieces)
+            encoder, text, length = self._loaded(), asked.text, asked.max_length
+            if asked.markup:
+                options = (asked.chunked, _show_pieces, recipe)
+                prompt = encode_prompt(encoder, text, length, *options)
             else:
-                (prompt,) = encoder.encode([text], max_length)
+                (prompt,) = encoder.encode([text], length)
             feature_cache().put(key, prompt)
         features = prompt.features.to(model_management.intermediate_device())
-        self._in_use[asked] = prompt = replace(prompt, features=features)
+        self._in_use[asked, recipe] = prompt = replace(prompt, features=features)
         return prompt
 
     def _loaded(self) -> "TextEncoder":
@@ -231,6 +182,17 @@ class LLM:
         return self._encoder
 
 
+def _reader(
+    llm: "ref[LLM]", opened_with: tuple[str, Path, str], asked: _Asked
+) -> Callable[[ReadingRecipe], LLMEmbeds]:
+    """Return what reads a prompt again, without keeping the LLM in memory until then."""
+
+    def read_again(recipe: ReadingRecipe) -> LLMEmbeds:
+        return (llm() or LLM(*opened_with))._embeds(asked, recipe)
+
+    return read_again
+
+
 def _show_pieces(done: int, of: int) -> None:
     """Show how many pieces (chunks, windows) of a prompt have been read."""
     ProgressBar(of).update_absolute(done)
@@ -239,13 +201,19 @@ def _show_pieces(done: int, of: int) -> None:
         send_report("reading", text, done=done, of=of)
 
 
-def _auto_dtype() -> torch.dtype:
-    """Return fp16, which the released connector was trained on, or fp32 where fp16 is slow."""
+def _auto_dtype(model_type: str | None) -> torch.dtype:
+    """Return fp16, which the released connector was trained on, or fp32 where fp16 is slow.
+
+    For Gemma's family bf16 takes the place of fp16.
+    """
     if args.fp32_text_enc:
         return torch.float32
     if args.bf16_text_enc:
         return torch.bfloat16
     device = model_management.text_encoder_device()
+    if "gemma" in (model_type or "") and not args.fp16_text_enc:
+        use_bf16 = model_management.should_use_bf16(device, prioritize_performance=False)
+        return torch.bfloat16 if use_bf16 else torch.float32
     use_fp16 = args.fp16_text_enc or model_management.should_use_fp16(
         device, prioritize_performance=False
     )

@@ -10,7 +10,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...errors import EllaError
-from ..llm.model import LLMEmbeds
+from ..llm.embeds import LLMEmbeds
 from .connector import ELLA
 from .context import TimestepContext, prompts_of
 from .prompt import KEY, CONDTimestepPrompt, Observer, TimestepPrompt, make_prompts
@@ -105,10 +105,14 @@ def _beside(context: torch.Tensor, clip_context: torch.Tensor) -> torch.Tensor:
 
 def _options(prompt: TimestepPrompt, options: dict[str, Any]) -> dict[str, Any]:
     """Return `options` of a conditioning with `prompt` riding in them."""
+    # CLIP's conditionings have one, and some nodes ask for it. SD1.5's U-Net does not.
+    pooled = {"pooled_output": torch.zeros(1, prompt.static.shape[-1]), **options}
+    if prompt.pooled is not None:
+        # A copy: other nodes may write into it.
+        value = TimestepContext.of(prompt.pooled.static.clone(), prompt.pooled)
+        pooled["pooled_output"] = value
     return {
-        # CLIP's conditionings have one, and some nodes ask for it. SD1.5's U-Net does not.
-        "pooled_output": torch.zeros(1, prompt.static.shape[-1]),
-        **options,
+        **pooled,
         "model_conds": {**options.get("model_conds", {}), KEY: CONDTimestepPrompt(prompt)},
         # ComfyUI loads these and counts their memory beside the U-Net's.
         "additional_models": [*options.get("additional_models", []), prompt.ella.patcher],

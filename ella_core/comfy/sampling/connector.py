@@ -7,11 +7,13 @@ import comfy.ops
 import torch
 from comfy import model_management
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_base import SDXL
 from comfy.model_patcher import ModelPatcher
 
+from ...config import LLM_NAMES, MODEL_NAMES
 from ...errors import EllaError
 from ...store import ContextStore
-from ..llm.model import LLMEmbeds
+from ..llm.embeds import LLMEmbeds
 from ..memory import SharedPatcher
 
 if TYPE_CHECKING:
@@ -82,13 +84,24 @@ def check_features(ella: ELLA, embeds: LLMEmbeds) -> None:
         )
     found, expected = embeds.width, ella.connector.llm_dim
     if found != expected:
-        wanted = "the FLAN-T5-XL encoder" if expected == 2048 else f"an LLM of width {expected}"
+        wanted = LLM_NAMES.get(expected, f"an LLM of width {expected}")
         raise EllaError(
             f"The LLM {embeds.llm} makes features {found} wide, but the connector {ella.name} "
             f"reads features {expected} wide. Choose {wanted} in Load LLM (ELLA), or the connector "
             f"that was trained with this LLM in Load ELLA."
         )
     _check_identity(ella, embeds)
+
+
+def read_for(ella: ELLA, embeds: LLMEmbeds) -> LLMEmbeds:
+    """Return the prompts as the connector wants them read; mostly they are so already.
+
+    Raises:
+        EllaError: see `check_features`, and `LLMEmbeds.under`.
+    """
+    check_features(ella, embeds)
+    llm = embeds.identity
+    return embeds.under(ella.connector.recipe(llm.model_type if llm else None))
 
 
 def _check_identity(ella: ELLA, embeds: LLMEmbeds) -> None:
@@ -119,7 +132,7 @@ def check_model(model: Any, ella: ELLA) -> None:
         EllaError: not a U-Net with cross-attention, or one of another width.
     """
     expected = ella.connector.context_dim
-    wanted = "a Stable Diffusion 1.5 model" if expected == 768 else f"a U-Net of width {expected}"
+    wanted = MODEL_NAMES.get(expected, f"a U-Net of width {expected}")
     unet = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)  # torch.compile's
     if not isinstance(unet, UNetModel):
         raise EllaError(
@@ -133,9 +146,24 @@ def check_model(model: Any, ella: ELLA) -> None:
             f"{ella.name} makes tokens {expected} wide. Load {wanted} in Load Checkpoint, or a "
             f"connector of width {found} in Load ELLA."
         )
-    if ella.connector.pooled_dim is not None:
+
+
+def check_pooled(model: Any, ella: ELLA, pooled: torch.Tensor | None) -> None:
+    """Refuse a conditioning without the pooled embedding that an SDXL reads beside its context.
+
+    Raises:
+        EllaError: it has none, or one of another width.
+    """
+    if not isinstance(model, SDXL):
+        return
+    # Behind it are six numbers (sizes and crops), each embedded.
+    expected = model.model_config.unet_config["adm_in_channels"] - 6 * model.embedder.dim
+    found = None if pooled is None else pooled.shape[-1]
+    if found != expected:
+        made = ella.connector.pooled_dim
         raise EllaError(
-            f"The connector {ella.name} makes a pooled embedding beside the context, as SDXL needs "
-            f"it. The nodes can't hand it to the MODEL yet: choose a connector for Stable "
-            f"Diffusion 1.5 in Load ELLA, or use it in Python (docs/python.md)."
+            f"The MODEL ({type(model).__name__}) reads a pooled embedding {expected} wide beside "
+            f"the context, and the connector {ella.name} makes {'none' if made is None else made}. "
+            f"Connect CLIP Text Encode of the same model to clip_positive and clip_negative, or "
+            f"choose a connector with an attention pool in Load ELLA."
         )

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .prompt import TimestepPrompt, not_prepared
+from .prompt import PooledPrompt, TimestepPrompt, not_prepared
 
 
 class Edit:
@@ -62,7 +62,8 @@ class Item:
         return results[self.sources[0]][self._index]
 
 
-Origin = TimestepPrompt | Edit | Item  # how a context came about
+Leaf = TimestepPrompt | PooledPrompt  # what has a value at every timestep by itself
+Origin = Leaf | Edit | Item  # how a context came about
 
 
 class Place:
@@ -86,14 +87,12 @@ class Place:
         return self.device if is_device else value
 
 
-def replay(
-    origin: Origin, context: Callable[[TimestepPrompt], torch.Tensor], place: Place
-) -> torch.Tensor:
+def replay(origin: Origin, value: Callable[[Leaf], torch.Tensor], place: Place) -> torch.Tensor:
     """Repeat all edits that led to `origin`.
 
     Args:
         origin: of the context wanted.
-        context: gives the context of a prompt, on the device of `place`.
+        value: gives the value of a prompt, on the device of `place`.
         place: where to compute.
     """
     results: dict[Origin, Any] = {}
@@ -103,8 +102,8 @@ def replay(
         missing = [source for source in _sources(last) if source not in results]
         waiting += missing
         if not missing:
-            if isinstance(last, TimestepPrompt):
-                results[last] = context(last)
+            if isinstance(last, Leaf):
+                results[last] = value(last)
             else:
                 results[last] = last(results, place)
             waiting.pop()
@@ -120,11 +119,12 @@ def prompts_of(tensor: torch.Tensor | None) -> list[TimestepPrompt]:
     while waiting:
         waiting = dict.fromkeys(s for origin in waiting for s in _sources(origin) if s not in seen)
         seen = {**seen, **waiting}
-    return [origin for origin in seen if isinstance(origin, TimestepPrompt)]
+    prompts = (each.prompt if isinstance(each, PooledPrompt) else each for each in seen)
+    return list(dict.fromkeys(each for each in prompts if isinstance(each, TimestepPrompt)))
 
 
 def _sources(origin: Origin) -> list[Origin]:
-    return [] if isinstance(origin, TimestepPrompt) else origin.sources
+    return [] if isinstance(origin, Leaf) else origin.sources
 
 
 #: During a model call: gives a context at the timesteps of this call.
@@ -138,6 +138,8 @@ _LAYERS = (F.linear, torch._scaled_mm)
 
 class TimestepContext(torch.Tensor):
     """(B, N, C) context at a middle timestep, which knows how to be made at any timestep.
+
+    A pooled embedding (B, E) is one too.
 
     Attributes:
         origin: the prompt that it is the context of, or the edit that it came from.

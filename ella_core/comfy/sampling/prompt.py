@@ -1,7 +1,9 @@
 """A prompt inside a CONDITIONING."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import reduce
+from math import lcm
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -10,8 +12,8 @@ from comfy.model_management import intermediate_device, load_models_gpu
 
 from ...errors import EllaError
 from ...store import Passes
-from ..llm.model import LLMEmbeds
-from .connector import ELLA, check_features
+from ..llm.embeds import LLMEmbeds
+from .connector import ELLA, read_for
 
 if TYPE_CHECKING:
     from ...text_encoders import EncodedPrompt
@@ -43,6 +45,8 @@ class Observer(Protocol):
 class TimestepPrompt:
     """A prompt, or a mix of prompts, with a context for every timestep.
 
+    Where the connector makes a pooled embedding too, `pooled` has one for every timestep.
+
     Attributes:
         ella: the connector that computes the contexts.
         embeds: what the connector reads.
@@ -66,7 +70,12 @@ class TimestepPrompt:
         """The prompts that are mixed."""
         return _parts([self.embeds])
 
-    def context(self, timesteps: Sequence[int]) -> torch.Tensor:
+    @property
+    def pooled(self) -> "PooledPrompt | None":
+        """Its pooled embedding; None if the connector makes none."""
+        return None if self.ella.connector.pooled_dim is None else PooledPrompt(self)
+
+    def value(self, timesteps: Sequence[int]) -> torch.Tensor:
         """Return the weighted sum of the parts' contexts, which the store must have.
 
         Returns:
@@ -86,6 +95,28 @@ class TimestepPrompt:
         )
 
 
+@dataclass(frozen=True)
+class PooledPrompt:
+    """The pooled embedding of a prompt, for every timestep. Equal ones are of the same prompt."""
+
+    prompt: TimestepPrompt
+
+    @property
+    def static(self) -> torch.Tensor:
+        """(1, E) embedding of the timestep that the prompt's static context is of."""
+        return self.value([_STATIC_TIMESTEP]).to(self.prompt.static.device)
+
+    def value(self, timesteps: Sequence[int]) -> torch.Tensor:
+        """Return the weighted sum of the parts' embeddings, which the store must have.
+
+        Returns:
+            (1, E) float32 if all timesteps are the same, else (T, E).
+        """
+        store = self.prompt.ella.store
+        parts = self.prompt.embeds.parts
+        return reduce(torch.add, [store.pooled(part, timesteps) * weight for part, weight in parts])
+
+
 def make_prompts(
     ella: ELLA, embeds: Sequence[LLMEmbeds], observer: Observer
 ) -> list[TimestepPrompt]:
@@ -95,10 +126,11 @@ def make_prompts(
         EllaError: the connector was not trained with this LLM; or it makes as many tokens as a
             prompt has, and prompts of different length are mixed.
     """
+    embeds = [read_for(ella, each) for each in embeds]
     for each in embeds:
-        check_features(ella, each)
         trained = ella.connector.metadata.trained_tokens
-        if each.tokens > trained:
+        # Where a connector has a limit, more tokens are chunks, which it reads one by one.
+        if each.tokens > trained and not each.recipe.max_tokens:
             observer.warn_of_length(ella.name, each.tokens, trained)
     parts, timesteps = _parts(embeds), [_STATIC_TIMESTEP]
     if not ella.store.has(parts, timesteps):
@@ -117,7 +149,13 @@ def _parts(embeds: Iterable[LLMEmbeds]) -> list["EncodedPrompt"]:
 
 def _mix(ella: ELLA, embeds: LLMEmbeds, timesteps: Sequence[int]) -> torch.Tensor:
     contexts = [ella.store.context(prompt, timesteps) for prompt, _ in embeds.parts]
-    if len({context.shape for context in contexts}) > 1:
+    lengths = {context.shape[1] for context in contexts}
+    if len(lengths) > 1 and ella.connector.num_tokens is not None:
+        # One prompt has more chunks than another. Attention does not see a repetition of all
+        # tokens.
+        longest = lcm(*lengths)
+        contexts = [context.repeat(1, longest // context.shape[1], 1) for context in contexts]
+    elif len(lengths) > 1:
         raise EllaError(
             f"The connector {ella.name} makes as many tokens as a prompt has, so prompts of "
             f"different length can't be mixed: use a strength of 1, and Conditioning (Combine) "

@@ -9,7 +9,7 @@ import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 
 from .connector import ELLA, KEPT_BYTES
-from .context import Origin, Place, TimestepContext, prompts_of, replay
+from .context import Leaf, Origin, Place, TimestepContext, prompts_of, replay
 from .prompt import Observer, TimestepPrompt
 from .timesteps import sigma_to_timestep
 
@@ -27,33 +27,33 @@ class Run:
     def __init__(self) -> None:
         self.schedule: list[int] | None = None
         self._places: dict[torch.device, Place] = {}
-        self._kept: dict[tuple[TimestepPrompt, int], torch.Tensor] = {}
+        self._kept: dict[tuple[Leaf, int], torch.Tensor] = {}
         self._bytes = 0
 
     def value(self, origin: Origin, timestep: int, device: torch.device) -> torch.Tensor:
-        """Return the context (B, N, C) of `origin` at a timestep that its prompts' store has."""
+        """Return the value (B, ...) of `origin` at a timestep that its prompts' store has."""
         place = self._places.setdefault(device, Place(device))
-        return replay(origin, lambda prompt: self._context(prompt, timestep, device), place)
+        return replay(origin, lambda leaf: self._value(leaf, timestep, device), place)
 
-    def _context(self, prompt: TimestepPrompt, timestep: int, device: torch.device) -> torch.Tensor:
-        kept = self._kept.get((prompt, timestep))
+    def _value(self, leaf: Leaf, timestep: int, device: torch.device) -> torch.Tensor:
+        kept = self._kept.get((leaf, timestep))
         if kept is None or kept.device != device:
-            kept = prompt.context([timestep]).to(device)
+            kept = leaf.value([timestep]).to(device)
         return kept
 
     def fetch(self, prompts: Iterable[TimestepPrompt], device: torch.device) -> None:
         """Move the contexts of the whole schedule to `device`, as far as they fit the bound."""
         timesteps = list(dict.fromkeys(self.schedule or []))
-        for prompt in prompts:
-            if prompt.static.device == device or not timesteps:  # nothing to move
+        for leaf in (leaf for prompt in prompts for leaf in (prompt, prompt.pooled) if leaf):
+            if leaf.static.device == device or not timesteps:  # nothing to move
                 continue
-            size = prompt.static.nbytes * len(timesteps)
-            if (prompt, timesteps[0]) in self._kept or self._bytes + size > KEPT_BYTES:
+            size = leaf.static.nbytes * len(timesteps)
+            if (leaf, timesteps[0]) in self._kept or self._bytes + size > KEPT_BYTES:
                 continue
             self._bytes += size
-            contexts = torch.cat([prompt.context([timestep]) for timestep in timesteps])
-            for timestep, context in zip(timesteps, contexts.to(device), strict=True):
-                self._kept[prompt, timestep] = context[None]
+            values = torch.cat([leaf.value([timestep]) for timestep in timesteps])
+            for timestep, value in zip(timesteps, values.to(device), strict=True):
+                self._kept[leaf, timestep] = value[None]
 
 
 #: The run that is going on.
@@ -118,14 +118,14 @@ class ModelCall:
         self._run.fetch(prompts, self._device)
 
     def value(self, origin: Origin, rows: int) -> torch.Tensor:
-        """Return the context of `origin`, each row at the timestep of its sample.
+        """Return the value of `origin`, each row at the timestep of its sample.
 
         Args:
             origin: of a context of B rows, or of one that all samples share.
             rows: number of rows wanted if the samples are at different timesteps.
 
         Returns:
-            (B or rows, N, C).
+            (B or rows, N, C), or (B or rows, E) of a pooled embedding.
         """
         values = {t: self._run.value(origin, t, self._device) for t in set(self.timesteps)}
         if len(values) == 1:

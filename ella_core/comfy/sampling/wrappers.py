@@ -11,16 +11,20 @@ from itertools import chain
 from typing import Any
 
 import torch
-from comfy.conds import CONDCrossAttn
+from comfy.conds import CONDCrossAttn, CONDRegular
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
-from .connector import check_model
-from .context import Place, TimestepContext, current_value, plain, prompts_of, replay
+from .connector import check_model, check_pooled
+from .context import Leaf, Place, TimestepContext, current_value, plain, prompts_of, replay
 from .prompt import KEY, TimestepPrompt
 from .run import ModelCall, Run, current_run
 
 Cond = dict[str, Any]
+
+# What of the U-Net's input has values of ours: the context, and SDXL's vector, which begins with
+# the pooled embedding.
+_INPUTS: dict[str, type[CONDRegular]] = {"c_crossattn": CONDCrossAttn, "y": CONDRegular}
 
 
 def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -46,7 +50,7 @@ def _prepare_sampling(
     `options` differ between versions of ComfyUI.
 
     Raises:
-        EllaError: see `check_model`.
+        EllaError: see `check_model` and `check_pooled`.
     """
     for cond in chain(*conds.values()):  # each is the run's own copy
         prompts = _prompts(cond)
@@ -57,26 +61,37 @@ def _prepare_sampling(
         missing = {prompt.ella.patcher for prompt in prompts} - set(models)
         if missing:
             cond["additional_models"] = [*models, *missing]
-        if prompts and isinstance(cond.get("cross_attn"), torch.Tensor):
-            cond["cross_attn"] = _checked(cond["cross_attn"], prompts, model.load_device)
+        if not prompts:
+            continue
+        check_pooled(model.model, prompts[0].ella, cond.get("pooled_output"))
+        for name, leaf in (("cross_attn", prompts[0]), ("pooled_output", prompts[0].pooled)):
+            if leaf is not None and isinstance(cond.get(name), torch.Tensor):
+                cond[name] = _checked(cond[name], leaf, prompts, model.load_device)
     return executor(model, noise_shape, conds, **options)
 
 
 def _checked(
-    tensor: torch.Tensor, prompts: list[TimestepPrompt], device: torch.device
+    tensor: torch.Tensor, leaf: Leaf, prompts: list[TimestepPrompt], device: torch.device
 ) -> torch.Tensor:
     """Return a tensor whose edits, if it has any, lead to its values.
 
     What can't be repeated stays as it is during the whole run, and the user is told. Only a
-    tensor that is all zero needs no note.
+    tensor that is all zero needs no note, and a pooled embedding that is another model's.
+
+    Args:
+        tensor: a conditioning's context or pooled embedding.
+        leaf: what it is of if it does not say so itself.
+        prompts: the conditioning's.
+        device: where it is used.
     """
     static = plain(tensor)
     place = Place(static.device)
-    origin = tensor.origin if isinstance(tensor, TimestepContext) else prompts[0]
-    replayed = replay(origin, lambda prompt: prompt.static.to(place.device), place)
+    is_ours = isinstance(tensor, TimestepContext)
+    origin = tensor.origin if isinstance(tensor, TimestepContext) else leaf
+    replayed = replay(origin, lambda each: each.static.to(place.device), place)
     if _is_close(static, replayed):
         return TimestepContext.of(static, origin)
-    if static.any():
+    if static.any() and (is_ours or isinstance(leaf, TimestepPrompt)):
         for observer in dict.fromkeys(prompt.observer for prompt in prompts):
             observer.warn_of_change()
     return static.to(device, torch.float32)  # now, and not at each model call
@@ -93,7 +108,8 @@ def _prompts(cond: Cond) -> list[TimestepPrompt]:
     """Return the prompts of a cond before ComfyUI has made the U-Net's input of it."""
     model_conds = cond.get("model_conds", {})
     own = [model_conds[KEY].cond] if KEY in model_conds else []
-    return list(dict.fromkeys([*own, *prompts_of(cond.get("cross_attn"))]))
+    tensors = (cond.get("cross_attn"), cond.get("pooled_output"))
+    return list(dict.fromkeys([*own, *chain(*map(prompts_of, tensors))]))
 
 
 def _calc_cond_batch(
@@ -106,7 +122,12 @@ def _calc_cond_batch(
 ) -> Any:
     """Replace the contexts. ComfyUI calls `sigma`, one per sample, `timestep` here."""
     call = ModelCall(model, sigma, x_in.device, model_options)
-    prompts = [p for cond in chain(*filter(None, conds)) for p in prompts_of(_context(cond))]
+    prompts = [
+        prompt
+        for cond in chain(*filter(None, conds))
+        for tensor in _ours(cond).values()
+        for prompt in prompts_of(tensor)
+    ]
     if prompts:
         call.prepare(prompts)
     conds = [group and [_at(call, cond, len(sigma)) for cond in group] for group in conds]
@@ -114,21 +135,23 @@ def _calc_cond_batch(
         return executor(model, conds, x_in, sigma, model_options)
 
 
-def _context(cond: Cond) -> torch.Tensor | None:
-    """Return the tensor that a cond gives to cross-attention."""
-    conds: dict[str, Any] = cond["model_conds"]
-    return conds["c_crossattn"].cond if "c_crossattn" in conds else None
+def _ours(cond: Cond) -> dict[str, TimestepContext]:
+    """Return what of a cond's input for the U-Net is computed at each call."""
+    inputs = {k: v.cond for k, v in cond["model_conds"].items() if k in _INPUTS}
+    return {k: v for k, v in inputs.items() if isinstance(v, TimestepContext)}
 
 
 def _at(call: ModelCall, cond: Cond, samples: int) -> Cond:
-    """Return `cond` with the context of this call; the original stays as it is."""
-    context, model_conds = _context(cond), cond["model_conds"]
-    if isinstance(context, TimestepContext):
-        value = call.value(context.origin, max(len(context), samples))
-        model_conds = {**model_conds, "c_crossattn": CONDCrossAttn(value.float())}
-    elif KEY not in model_conds:
+    """Return `cond` with the values of this call; the original stays as it is."""
+    ours, model_conds = _ours(cond), cond["model_conds"]
+    if not ours and KEY not in model_conds:
         return cond
-    return {**cond, "model_conds": {k: v for k, v in model_conds.items() if k != KEY}}
+    values = {
+        name: _INPUTS[name](call.value(tensor.origin, max(len(tensor), samples)).float())
+        for name, tensor in ours.items()
+    }
+    kept = {name: value for name, value in model_conds.items() if name != KEY}
+    return {**cond, "model_conds": {**kept, **values}}
 
 
 @contextmanager

@@ -37,11 +37,11 @@ class RecordUNet:
 
         def wrapper(executor, x, timesteps, context=None, *args, **kwargs):
             options = args[2] if len(args) > 2 else kwargs["transformer_options"]
-            write(x, timesteps, context, options)
+            write(x, timesteps, context, args[0] if args else kwargs.get("y"), options)
             return executor(x, timesteps, context, *args, **kwargs)
 
         @torch.compiler.disable
-        def write(x, timesteps, context, options):
+        def write(x, timesteps, context, y, options):
             loaded = [m.model for m in loaded_models() if m is not None]  # None: its patcher died
             record = {
                 "x": x.float().contiguous().cpu(),
@@ -53,6 +53,8 @@ class RecordUNet:
                     sum(type(model).__name__ == "Resampler" for model in loaded)
                 ),
             }
+            if y is not None:  # SDXL's vector
+                record["y"] = y.float().contiguous().cpu()
             save_file(record, folder / f"{len(list(folder.iterdir())):04}.safetensors")
 
         model = model.clone()
@@ -100,6 +102,8 @@ class RecordControl:
 
         def get_control(x_noisy, t, cond, *args):
             record = {"context": cond["c_crossattn"].float().contiguous().cpu(), "sigmas": t.cpu()}
+            if "y" in cond:  # SDXL's vector
+                record["y"] = cond["y"].float().contiguous().cpu()
             save_file(record, folder / f"{len(list(folder.iterdir())):04}.safetensors")
             return original(x_noisy, t, cond, *args)
 
@@ -144,7 +148,9 @@ class PlainConditioning:
 
     def make(self, seed, width, batch):
         generator = torch.Generator().manual_seed(seed)
-        return ([[torch.randn(batch, 77, width, generator=generator), {}]],)
+        tokens = torch.randn(batch, 77, width, generator=generator)
+        pooled = torch.randn(batch, 1280, generator=generator)
+        return ([[tokens, {"pooled_output": pooled} if width == 2048 else {}]],)
 
 
 class DeepCopy:

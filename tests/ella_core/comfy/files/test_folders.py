@@ -52,3 +52,18 @@ def test_a_folder_that_comes_later(root, monkeypatch):
     (root / "later").mkdir()
     (root / "later/model.gguf").touch()
     assert folders.llm_names() == ["model.gguf"]
+
+
+def test_connectors_of_both_folders(tmp_path, monkeypatch):
+    places = {name: tmp_path / name for name in folders.CONNECTOR_FOLDERS}
+    names = {name: ([str(place)], {".safetensors"}) for name, place in places.items()}
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", names)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    for place, files in zip(places.values(), (["b", "both"], ["a", "both"]), strict=True):
+        place.mkdir()
+        for name in files:
+            (place / f"{name}.safetensors").touch()
+    found = folders.connector_names()
+    assert found == ["b.safetensors", "both.safetensors", "a.safetensors"]
+    assert folders.connector_path("a.safetensors").parent == places["llm_adapters"]
+    assert folders.connector_path("both.safetensors").parent == places["ella"]

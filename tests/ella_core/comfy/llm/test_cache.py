@@ -63,6 +63,12 @@ def test_what_was_put_is_got(cache, dtype):
     assert same(FeatureCache(cache.folder).get("a"), prompt(dtype=dtype))
 
 
+def test_the_mask_of_a_padded_prompt_is_kept(cache):
+    mask = torch.tensor([[False, True, True]])
+    cache.put("a", dataclasses.replace(prompt(tokens=3), mask=mask))
+    assert torch.equal(cache.get("a").mask, mask)
+
+
 def test_the_key_tells_all_its_parts_apart():
     parts = ["identity", "torch.float16", None, (0,), "a text"]
     others = [

@@ -40,7 +40,7 @@ def make(tmp_path):
 
 
 def embeds(length):
-    from ella_core.comfy.llm.model import LLMEmbeds
+    from ella_core.comfy.llm.embeds import LLMEmbeds
 
     part = ((EncodedPrompt(torch.randn(1, length, 48), tokens=length), 1.0),)
     return LLMEmbeds(part, part, "llm")
@@ -59,7 +59,7 @@ def embeds(length):
     ],
 )
 def test_another_llm_of_the_same_width(make, metadata, message):
-    from ella_core.comfy.llm.model import LLMEmbeds
+    from ella_core.comfy.llm.embeds import LLMEmbeds
     from ella_core.comfy.sampling.connector import check_features
 
     ella = make(TSC)

@@ -51,7 +51,7 @@ def pair(tmp_path):
     tiny_models.import_host()
     from ella_core.checkpoint import save_connector
     from ella_core.comfy.editor.report import Report
-    from ella_core.comfy.llm.model import LLMEmbeds
+    from ella_core.comfy.llm.embeds import LLMEmbeds
     from ella_core.comfy.sampling.conditioning import make_pair
     from ella_core.comfy.sampling.connector import load_ella
     from ella_core.comfy.sampling.timesteps import sigma_to_timestep

@@ -1,0 +1,327 @@
+"""SDXL: the context and the vector of every call, with an LLM adapter and with ELLA's own shape."""
+
+import uuid
+from dataclasses import replace
+
+import pytest
+import requests
+import torch
+import transformers
+
+from ella_core.config import ADAPTER_RECIPES
+from support.exactness import TOLERANCE
+from support.host import plain_tokens, relative_error
+from support.sdxl import (
+    ADAPTER,
+    CONTROLNET,
+    ELLA_SDXL,
+    ELLA_SDXL_CONFIG,
+    GEMMA,
+    MAX_TOKENS,
+    T5GEMMA,
+    Prompt,
+    SDXLGraph,
+    embedded,
+    models,
+    rows,
+)
+from tiny_models import draw_connector
+
+POSITIVE, NEGATIVE, THIRD = "A red cat.", "", "Two (blue) dogs run."
+# height, width, crop, crop, target height, target width: ComfyUI's own, of a latent of 64 pixels
+SIZES = embedded(64, 64, 0, 0, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def prompts(host):
+    with models(host):
+        yield {text: Prompt(host, text) for text in (POSITIVE, NEGATIVE, THIRD)}
+
+
+def run(host, graph):
+    result = host.run(graph)
+    assert result.error is None, result.error["exception_message"]
+    return result
+
+
+def off_by(row, expected, samples=1):
+    """The worst relative error of a row's context and pooled embedding."""
+    assert len(row.context) == len(row.pooled) == samples
+    pairs = [(row.context, expected[0]), (row.pooled, expected[1])]
+    return max(relative_error(x, wanted[0]) for found, wanted in pairs for x in found)
+
+
+def check(host, name, expected, samples=1, sizes=SIZES):
+    """Each row is `expected` of its index and timestep: (context, pooled)."""
+    found = rows(host, name)
+    assert {row.index for row in found} == set(range(len(expected)))
+    for row in found:
+        assert off_by(row, expected[row.index](row.timestep), samples) < TOLERANCE
+        torch.testing.assert_close(row.sizes, sizes.expand(samples, -1), rtol=0, atol=1e-3)
+    return found
+
+
+def adapted(prompt, llm="gemma"):
+    return lambda _: getattr(prompt, llm)
+
+
+@pytest.mark.parametrize("llm", [GEMMA, T5GEMMA])
+def test_an_adapter_with_several_samplers(host, prompts, llm):
+    graph = SDXLGraph(POSITIVE, NEGATIVE, llm=llm)
+    lora = graph.add(
+        "LoraLoaderModelOnly",
+        model=graph.conditioning,
+        lora_name="lora.safetensors",
+        strength_model=1.0,
+    )
+    names = [
+        graph.recorded(batch=3),
+        graph.recorded(sampler_name="dpmpp_2m", scheduler="karras", model=lora),
+        graph.recorded(sampler_name="heun", scheduler="exponential", denoise=0.5),
+    ]
+    run(host, graph)
+    expected = [adapted(prompts[POSITIVE], llm), adapted(prompts[NEGATIVE], llm)]
+    for name, samples in zip(names, (3, 1, 1), strict=True):
+        check(host, name, expected, samples)
+
+
+def test_areas_and_other_nodes(host, prompts):
+    graph = SDXLGraph(POSITIVE, NEGATIVE)
+    third = graph.condition(THIRD, "", model=graph.conditioning)[1]
+    area = graph.add(
+        "ConditioningSetArea",
+        conditioning=third,
+        width=64,
+        height=64,
+        x=64,
+        y=0,
+        strength=1.0,
+    )
+    both = graph.add(
+        "ConditioningCombine", conditioning_1=graph.conditioning[1], conditioning_2=area
+    )
+    average = graph.add(
+        "ConditioningAverage",
+        conditioning_to=graph.conditioning[1],
+        conditioning_from=third,
+        conditioning_to_strength=0.25,
+    )
+    zero = graph.add("ConditioningZeroOut", conditioning=graph.conditioning[2])
+    combined = graph.recorded(positive=both, width=128)
+    averaged = graph.recorded(positive=average, negative=zero)
+    run(host, graph)
+    texts = set()
+    for row in rows(host, combined):
+        choices = {text: off_by(row, prompt.gemma) for text, prompt in prompts.items()}
+        text = min(choices, key=choices.get)
+        assert choices[text] < TOLERANCE
+        texts.add((row.index, text))
+    assert texts == {(0, POSITIVE), (0, THIRD), (1, NEGATIVE)}
+    mixed = [
+        0.25 * a + 0.75 * b
+        for a, b in zip(prompts[POSITIVE].gemma, prompts[THIRD].gemma, strict=True)
+    ]
+    for row in rows(host, averaged):
+        if row.index == 0:
+            assert off_by(row, mixed) < TOLERANCE
+        else:
+            assert not row.context.any()
+            assert not row.pooled.any()
+
+
+def test_clip_beside_an_adapter(host, prompts):
+    """CLIP's tokens come behind; the pooled embedding is the adapter's."""
+    graph = SDXLGraph(POSITIVE, NEGATIVE)
+    graph.nodes[graph.conditioning.id]["inputs"] |= {
+        "clip_positive": graph.plain(1, width=2048)[0],
+        "clip_negative": graph.plain(2, width=2048)[0],
+    }
+    name = graph.recorded()
+    run(host, graph)
+
+    def beside(text, seed):
+        context, pooled = prompts[text].gemma
+        return torch.cat([context, plain_tokens(seed, width=2048)], dim=1), pooled
+
+    check(host, name, [lambda _: beside(POSITIVE, 1), lambda _: beside(NEGATIVE, 2)])
+
+
+def test_strength_mixes_contexts_and_pooled_embeddings(host, prompts):
+    graph = SDXLGraph(POSITIVE, NEGATIVE)
+    half = graph.add(
+        "ELLAConditioning", ella=graph.ella, embeds=graph.encode(POSITIVE), strength=0.5
+    )
+    name = graph.recorded(positive=half)
+    run(host, graph)
+    pairs = zip(prompts[POSITIVE].gemma, prompts[""].gemma, strict=True)
+    mixed = [(a + b) / 2 for a, b in pairs]
+    check(host, name, [lambda _: mixed, adapted(prompts[NEGATIVE])])
+
+
+def test_ella_of_sdxls_shape_is_recomputed_at_every_call(host, prompts):
+    graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
+    names = [
+        graph.recorded(batch=3, scheduler="karras"),
+        graph.recorded(sampler_name="heun", denoise=0.5),
+    ]
+    run(host, graph)
+    expected = [prompts[POSITIVE].ella, prompts[NEGATIVE].ella]
+    for name, samples in zip(names, (3, 1), strict=True):
+        found = check(host, name, expected, samples)
+        assert len({row.timestep for row in found}) >= 3
+        of_first = [row.pooled[0] for row in found if row.index == 0]
+        assert relative_error(of_first[0], of_first[-1]) > 10 * TOLERANCE
+
+
+def test_perp_neg_and_averages_of_ella_of_sdxls_shape(host, prompts):
+    graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
+    third = graph.condition(THIRD.replace("(blue)", "blue"), "", model=graph.conditioning)[1]
+    average = graph.add(
+        "ConditioningAverage",
+        conditioning_to=graph.conditioning[1],
+        conditioning_from=third,
+        conditioning_to_strength=0.25,
+    )
+    perp = graph.add(
+        "PerpNeg",
+        model=graph.conditioning,
+        empty_conditioning=graph.conditioning[2],
+        neg_scale=1.0,
+    )
+    name = graph.recorded(positive=average, model=perp)
+    run(host, graph)
+    blue = Prompt(host, "Two blue dogs run.")
+
+    def mixed(timestep):
+        pairs = zip(prompts[POSITIVE].ella(timestep), blue.ella(timestep), strict=True)
+        return [0.25 * a + 0.75 * b for a, b in pairs]
+
+    seen = []
+    for row in rows(host, name):
+        errors = [off_by(row, of(row.timestep)) for of in (mixed, prompts[NEGATIVE].ella)]
+        assert min(errors) < TOLERANCE
+        seen.append(errors.index(min(errors)))
+    assert seen.count(0) * 2 == seen.count(1)  # the empty prompt has a call of its own
+
+
+def test_a_controlnet_gets_what_the_unet_gets(host, prompts):
+    graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
+    applied = graph.add(
+        "ControlNetApplyAdvanced",
+        positive=graph.conditioning[1],
+        negative=graph.conditioning[2],
+        control_net=graph.add("ControlNetLoader", control_net_name=CONTROLNET),
+        image=graph.add("EmptyImage", width=64, height=64, color=0xFF8040, batch_size=1),
+        strength=1.0,
+        start_percent=0.0,
+        end_percent=1.0,
+    )
+    inner = f"control-{uuid.uuid4().hex}"
+    positive = graph.add("TestRecordControl", conditioning=applied[0], name=inner)
+    name = graph.recorded(positive=positive, negative=applied[1])
+    without = graph.recorded()
+    run(host, graph)
+    check(host, name, [prompts[POSITIVE].ella, prompts[NEGATIVE].ella])
+    at_unet, plain = host.records(name), host.records(without)
+    for unet, seen in zip(at_unet, host.records(inner), strict=True):
+        assert torch.equal(unet["context"], seen["context"])
+        assert torch.equal(unet["y"], seen["y"])
+    assert not torch.allclose(at_unet[-1]["x"], plain[-1]["x"], atol=1e-2)
+
+
+def test_a_model_that_got_the_patch_samples_others_as_before(host, prompts):
+    graph = SDXLGraph(POSITIVE, NEGATIVE)
+    pair = {"positive": graph.plain(1, width=2048), "negative": graph.plain(2, width=2048)}
+    saved = [
+        graph.save(graph.sample(record=False, model=model, steps=3, **pair))
+        for model in (graph.checkpoint, graph.conditioning)
+    ]
+    result = run(host, graph)
+    before, after = (host.latent(result, node.id) for node in saved)
+    assert torch.equal(before, after)
+
+
+def count(host, text):
+    """What the editor shows under a prompt for the adapter."""
+    body = {"llm_name": GEMMA, "text": text, "max_length": 0, "long_prompt": "whole"}
+    answer = None
+    while answer is None or answer.status_code == 202:  # the tokenizer is being opened
+        address = f"{host.server.address}/ella/tokens"
+        answer = requests.post(address, json={**body, "ella_name": ADAPTER}, timeout=60)
+    return answer.json()
+
+
+def test_the_token_count_leaves_the_template_out(host, prompts):
+    """And knows where the adapter ends, which reads the template's last tokens too."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(host.models / "LLM" / GEMMA)
+    words = len(tokenizer(POSITIVE, add_special_tokens=False).input_ids)
+    system = ADAPTER_RECIPES["gemma3_text"].system_prompt
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": ""}]
+    whole = tokenizer.apply_chat_template(messages, return_dict=True, add_generation_prompt=True)
+    found = count(host, POSITIVE)
+    assert found["tokens"] == words
+    assert found["limit"] == MAX_TOKENS + 27 - len(whole["input_ids"])
+    assert not found["over"]
+    found = count(host, "a long one " * 60)
+    assert found["over"]
+    assert found["dropped"] > 0
+
+
+def error_of(host, graph):
+    graph.save(graph.sample(record=False, steps=1))
+    result = host.run(graph)
+    assert result.error is not None
+    return result.error["exception_message"]
+
+
+def changed(graph, node, **inputs):
+    graph.nodes[node.id]["inputs"] |= inputs
+    return graph
+
+
+def test_what_does_not_belong_together(host, prompts):
+    """Each by name, on a server that runs on."""
+    graph = SDXLGraph(POSITIVE, NEGATIVE)
+    changed(graph, graph.checkpoint, ckpt_name="sd15.safetensors")
+    message = error_of(host, graph)
+    assert "(BaseModel) reads text 768 wide" in message
+    assert "makes tokens 2048 wide. Load an SDXL model" in message
+
+    graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
+    changed(graph, graph.ella, ella_name="tsc.safetensors")
+    message = error_of(host, graph)
+    assert "(SDXL) reads text 2048 wide" in message
+    assert "makes tokens 768 wide. Load a Stable Diffusion 1.5 model" in message
+
+    graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
+    changed(graph, graph.ella, ella_name="adapter.safetensors")
+    assert "makes features 64 wide, but the connector adapter" in error_of(host, graph)
+
+    for kind in ("Flux", "SD3"):
+        graph = SDXLGraph(POSITIVE, NEGATIVE)
+        model = graph.add("TestModelWithoutWeights", kind=kind)
+        changed(graph, graph.conditioning, model=model[0])
+        message = error_of(host, graph)
+        assert "no U-Net with cross-attention" in message
+        assert "Load an SDXL model" in message
+
+
+def test_a_connector_without_a_pooled_embedding_needs_clips(host, prompts):
+    config = replace(ELLA_SDXL_CONFIG, pooled_dim=None)
+    draw_connector(unpooled := host.models / "ella/unpooled.safetensors", config)
+    graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
+    changed(graph, graph.ella, ella_name="unpooled.safetensors")
+    message = error_of(host, graph)
+    assert "reads a pooled embedding 1280 wide beside the context" in message
+    assert "unpooled.safetensors makes none. Connect CLIP" in message
+
+    clip = {f"clip_{side}": graph.plain(1, width=2048)[0] for side in ("positive", "negative")}
+    changed(graph, graph.conditioning, **clip)
+    name = graph.recorded()
+    run(host, graph)
+    expected = torch.randn(1, 77, 2048, generator=(generator := torch.Generator().manual_seed(1)))
+    pooled = torch.randn(1, 1280, generator=generator)
+    for row in rows(host, name):
+        assert torch.equal(row.pooled, pooled)
+        assert torch.equal(row.context[:, 8:], expected)
+    unpooled.unlink()
