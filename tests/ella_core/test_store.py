@@ -18,11 +18,11 @@ POOLED = ResamplerConfig(48, 64, 1, num_latents=8, time=TimeConfig(32, 40), pool
 ADAPTER = LLMAdapterConfig(48, 64, 1, 1, heads=4, max_tokens=16, num_latents=8, pooled_dim=24)
 
 
-def make(config=TSC, device=None):
+def make(config=TSC, device=None, room=0):
     torch.manual_seed(0)
     connector = build_connector(config).eval()
     connector.reset_parameters()
-    return ContextStore(connector, device)
+    return ContextStore(connector, device, room)
 
 
 def prompt(length):
@@ -43,7 +43,7 @@ def test_prompts_prepared_together_have_the_contexts_that_each_has_alone():
     store.prepare(prompts, [999, 500, 0], CPU)
     for each in prompts:
         alone = store.connector(each.features, torch.tensor([999, 500, 0]))
-        found = store.context(each, [999, 500, 0])
+        found = torch.cat([store.context(each, timestep) for timestep in (999, 500, 0)])
         assert found.shape == (3, 8, 64)
         torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
 
@@ -55,7 +55,8 @@ def test_a_connector_without_timestep_has_one_context_for_all(config):
     store.prepare(prompts, [999, 500], CPU)
     assert [timesteps for _, _, timesteps in passes] == [1]
     for each, length in zip(prompts, (3, 11), strict=True):
-        found = store.context(each, [7, 8])
+        found = store.context(each, 7)
+        assert store.context(each, 8) is found
         assert found.shape == (1, length if config is MLP else 8, 64)
         alone = store.connector(each.features, torch.tensor([7]))
         torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
@@ -67,7 +68,7 @@ def test_a_long_schedule_is_computed_in_several_passes():
     store.prepare(prompts, range(30), CPU)
     assert [timesteps for _, _, timesteps in passes] == [4] * 7 + [2]  # 2 x 2008 x 4 rows
     alone = store.connector(prompts[0].features, torch.tensor([29]))
-    torch.testing.assert_close(store.context(prompts[0], [29]), alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(store.context(prompts[0], 29), alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("latents", "timesteps"), [(64, 16), (1984, 4)])
@@ -129,18 +130,18 @@ def test_contexts_go_with_their_prompt():
 def test_contexts_are_kept_where_they_are_wanted():
     store, each = make(device=torch.device("meta")), prompt(3)
     store.prepare([each], [1], CPU)
-    assert store.context(each, [1]).device.type == "meta"
+    assert store.context(each, 1).device.type == "meta"
 
 
 def test_pooled_embeddings_are_kept_beside_the_contexts():
     store, prompts = make(POOLED), [prompt(3), prompt(11)]
     store.prepare(prompts, [999, 0], CPU)
     for each in prompts:
-        contexts = store.context(each, [999, 0])
-        pooled = store.pooled(each, [999, 0])
-        assert pooled.shape == (2, 24)
-        torch.testing.assert_close(pooled, store.connector.pooled(contexts))
-        assert torch.equal(store.pooled(each, [0]), pooled[1:])
+        for timestep in (999, 0):
+            pooled = store.pooled(each, timestep)
+            assert pooled.shape == (1, 24)
+            expected = store.connector.pooled(store.context(each, timestep))
+            torch.testing.assert_close(pooled, expected)
 
 
 def test_chunks_are_read_one_by_one_and_follow_each_other():
@@ -153,9 +154,9 @@ def test_chunks_are_read_one_by_one_and_follow_each_other():
     alone = [
         store.connector(features[i : i + 1, :n], torch.tensor([1])) for i, n in ((0, 9), (1, 4))
     ]
-    torch.testing.assert_close(store.context(chunked, [500]), torch.cat(alone, dim=1))
-    torch.testing.assert_close(store.pooled(chunked, [500]), store.connector.pooled(alone[0]))
-    assert store.context(other, [500]).shape == (1, 8, 64)
+    torch.testing.assert_close(store.context(chunked, 500), torch.cat(alone, dim=1))
+    torch.testing.assert_close(store.pooled(chunked, 500), store.connector.pooled(alone[0]))
+    assert store.context(other, 500).shape == (1, 8, 64)
 
 
 def test_what_was_filled_up_is_not_read():
@@ -166,4 +167,21 @@ def test_what_was_filled_up_is_not_read():
     changed = features.clone()
     changed[:, :5] = 100
     expected = store.connector(changed, torch.tensor([1]), mask)
-    torch.testing.assert_close(store.context(padded, [500]), expected)
+    torch.testing.assert_close(store.context(padded, 500), expected)
+
+
+@pytest.mark.parametrize("config", [TSC, POOLED])
+def test_contexts_are_used_elsewhere_within_the_room(config):
+    gpu, each, other = torch.device("meta"), prompt(3), prompt(5)
+    bytes_of_two = 2 * 4 * (8 * 64 + (24 if config is POOLED else 0))
+    store = make(config, CPU, bytes_of_two)
+    store.prepare([each, other], [1, 2], CPU)
+    store.bring([each, other], [1, 2], gpu)
+    where = [store.context(p, t).device.type for p in (each, other) for t in (1, 2)]
+    assert where == ["meta", "meta", "cpu", "cpu"]
+    assert store.context(other, 1, gpu).device == gpu
+    if config is POOLED:
+        assert store.pooled(each, 1).device == store.pooled(other, 1, gpu).device == gpu
+    store.settle()
+    alone = store.connector(each.features, torch.tensor([2]))
+    torch.testing.assert_close(store.context(each, 2), alone, rtol=1e-4, atol=1e-5)

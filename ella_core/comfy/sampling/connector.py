@@ -19,9 +19,9 @@ from ..memory import SharedPatcher
 if TYPE_CHECKING:
     from ...connectors import Connector
 
-#: Contexts that a run may hold on a GPU: 340 of the released connector's, which are 17 prompts at
-#: 20 timesteps. Further ones are moved there at each call.
-KEPT_BYTES = 64 * 2**20
+# Contexts that a run may hold on a GPU: 340 of the released connector's, which are 17 prompts at
+# 20 timesteps. Further ones are copied there at each call.
+_ROOM = 64 * 2**20
 
 
 class ELLA:
@@ -36,7 +36,7 @@ class ELLA:
     def __init__(self, name: str, patcher: ModelPatcher) -> None:
         self.name = name
         self.patcher = patcher
-        self.store = ContextStore(self.connector, model_management.intermediate_device())
+        self.store = ContextStore(self.connector, model_management.intermediate_device(), _ROOM)
 
     @property
     def connector(self) -> "Connector":
@@ -66,7 +66,7 @@ def load_ella(path: Path) -> ELLA:
         load_device=device,
         offload_device=model_management.unet_offload_device(),
         # ComfyUI keeps this much memory free for it.
-        size=model_management.module_size(connector) + (0 if on_cpu else KEPT_BYTES),
+        size=model_management.module_size(connector) + (0 if on_cpu else _ROOM),
     )
     return ELLA(path.name, patcher)
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from ...store import send
 from .prompt import PooledPrompt, TimestepPrompt, not_prepared
 
 
@@ -79,7 +80,7 @@ class Place:
             if value.device == self.device:
                 return value
             if id(value) not in self._moved:
-                self._moved[id(value)] = value, value.to(self.device)
+                self._moved[id(value)] = value, send(value, self.device)
             return self._moved[id(value)][1]
         is_device = isinstance(value, torch.device) or (
             isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda", "mps", "xpu")

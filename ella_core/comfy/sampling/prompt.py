@@ -75,13 +75,9 @@ class TimestepPrompt:
         """Its pooled embedding; None if the connector makes none."""
         return None if self.ella.connector.pooled_dim is None else PooledPrompt(self)
 
-    def value(self, timesteps: Sequence[int]) -> torch.Tensor:
-        """Return the weighted sum of the parts' contexts, which the store must have.
-
-        Returns:
-            (1, N, C) float32 if all timesteps are the same, else (T, N, C).
-        """
-        return _mix(self.ella, self.embeds, timesteps)
+    def value(self, timestep: int, device: torch.device) -> torch.Tensor:
+        """Return the weighted sum (1, N, C) of the parts' contexts, which the store must have."""
+        return _mix(self.ella, self.embeds, timestep, device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TimestepPrompt":
         """Return the same object: some packs deep-copy conditionings, but this never changes."""
@@ -104,17 +100,14 @@ class PooledPrompt:
     @property
     def static(self) -> torch.Tensor:
         """(1, E) embedding of the timestep that the prompt's static context is of."""
-        return self.value([_STATIC_TIMESTEP]).to(self.prompt.static.device)
+        return self.value(_STATIC_TIMESTEP, self.prompt.static.device)
 
-    def value(self, timesteps: Sequence[int]) -> torch.Tensor:
-        """Return the weighted sum of the parts' embeddings, which the store must have.
-
-        Returns:
-            (1, E) float32 if all timesteps are the same, else (T, E).
-        """
-        store = self.prompt.ella.store
-        parts = self.prompt.embeds.parts
-        return reduce(torch.add, [store.pooled(part, timesteps) * weight for part, weight in parts])
+    def value(self, timestep: int, device: torch.device) -> torch.Tensor:
+        """Return the weighted sum (1, E) of the parts' embeddings, which the store must have."""
+        store, parts = self.prompt.ella.store, self.prompt.embeds.parts
+        return reduce(
+            torch.add, [store.pooled(part, timestep, device) * weight for part, weight in parts]
+        )
 
 
 def make_prompts(
@@ -132,11 +125,13 @@ def make_prompts(
         # Where a connector has a limit, more tokens are chunks, which it reads one by one.
         if each.tokens > trained and not each.recipe.max_tokens:
             observer.warn_of_length(ella.name, each.tokens, trained)
-    parts, timesteps = _parts(embeds), [_STATIC_TIMESTEP]
-    if not ella.store.has(parts, timesteps):
+    parts = _parts(embeds)
+    if not ella.store.has(parts, [_STATIC_TIMESTEP]):
         load_models_gpu([ella.patcher])
-        ella.store.prepare(parts, timesteps, ella.patcher.load_device)
-    statics = [_mix(ella, each, timesteps).to(intermediate_device()) for each in embeds]
+        ella.store.prepare(parts, [_STATIC_TIMESTEP], ella.patcher.load_device)
+        ella.store.settle()
+    device = intermediate_device()
+    statics = [_mix(ella, each, _STATIC_TIMESTEP, device) for each in embeds]
     return [
         TimestepPrompt(ella, each, static, observer)
         for each, static in zip(embeds, statics, strict=True)
@@ -147,8 +142,8 @@ def _parts(embeds: Iterable[LLMEmbeds]) -> list["EncodedPrompt"]:
     return [prompt for each in embeds for prompt, _ in each.parts]
 
 
-def _mix(ella: ELLA, embeds: LLMEmbeds, timesteps: Sequence[int]) -> torch.Tensor:
-    contexts = [ella.store.context(prompt, timesteps) for prompt, _ in embeds.parts]
+def _mix(ella: ELLA, embeds: LLMEmbeds, timestep: int, device: torch.device) -> torch.Tensor:
+    contexts = [ella.store.context(prompt, timestep, device) for prompt, _ in embeds.parts]
     lengths = {context.shape[1] for context in contexts}
     if len(lengths) > 1 and ella.connector.num_tokens is not None:
         # One prompt has more chunks than another. Attention does not see a repetition of all

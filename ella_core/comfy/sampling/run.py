@@ -1,6 +1,7 @@
 """Contexts at the timesteps of a model call, computed and moved as rarely as possible."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cached_property, partial
 from typing import Any
@@ -8,67 +9,71 @@ from typing import Any
 import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
 
-from .connector import ELLA, KEPT_BYTES
-from .context import Leaf, Origin, Place, TimestepContext, prompts_of, replay
+from ...store import ContextStore
+from .connector import ELLA
+from .context import Origin, Place, TimestepContext, prompts_of, replay
 from .prompt import Observer, TimestepPrompt
 from .timesteps import sigma_to_timestep
 
 
 class Run:
-    """Contexts of one sampling run, on the device that it samples on.
-
-    The stores keep their contexts in system memory. To fetch one from there, a GPU's whole queue
-    has to be waited for. So a run fetches its schedule at once, and holds on to it.
+    """State that the model calls of one sampling run share.
 
     Attributes:
         schedule: the timesteps that the sampler is going to stop at; None before the first call.
+        stores: those whose contexts the run has used.
     """
 
     def __init__(self) -> None:
         self.schedule: list[int] | None = None
+        self.stores: set[ContextStore] = set()
         self._places: dict[torch.device, Place] = {}
-        self._kept: dict[tuple[Leaf, int], torch.Tensor] = {}
-        self._bytes = 0
 
     def value(self, origin: Origin, timestep: int, device: torch.device) -> torch.Tensor:
         """Return the value (B, ...) of `origin` at a timestep that its prompts' store has."""
         place = self._places.setdefault(device, Place(device))
-        return replay(origin, lambda leaf: self._value(leaf, timestep, device), place)
-
-    def _value(self, leaf: Leaf, timestep: int, device: torch.device) -> torch.Tensor:
-        kept = self._kept.get((leaf, timestep))
-        if kept is None or kept.device != device:
-            kept = leaf.value([timestep]).to(device)
-        return kept
-
-    def fetch(self, prompts: Iterable[TimestepPrompt], device: torch.device) -> None:
-        """Move the contexts of the whole schedule to `device`, as far as they fit the bound."""
-        timesteps = list(dict.fromkeys(self.schedule or []))
-        for leaf in (leaf for prompt in prompts for leaf in (prompt, prompt.pooled) if leaf):
-            if leaf.static.device == device or not timesteps:  # nothing to move
-                continue
-            size = leaf.static.nbytes * len(timesteps)
-            if (leaf, timesteps[0]) in self._kept or self._bytes + size > KEPT_BYTES:
-                continue
-            self._bytes += size
-            values = torch.cat([leaf.value([timestep]) for timestep in timesteps])
-            for timestep, value in zip(timesteps, values.to(device), strict=True):
-                self._kept[leaf, timestep] = value[None]
+        return replay(origin, lambda leaf: leaf.value(timestep, device), place)
 
 
-#: The run that is going on.
-current_run: ContextVar[Run | None] = ContextVar("current_run", default=None)
+_current_run: ContextVar[Run | None] = ContextVar("_current_run", default=None)
+
+
+@contextmanager
+def sampling_run() -> Iterator[Run]:
+    """Leave contexts where they are used until the end of the run."""
+    run = Run()
+    token = _current_run.set(run)
+    try:
+        yield run
+    finally:
+        _current_run.reset(token)
+        for store in run.stores:
+            store.settle()
+
+
+@contextmanager
+def current_run() -> Iterator[Run]:
+    """Give the run that is going on, or one for a call that a guider makes outside a run."""
+    run = _current_run.get()
+    with nullcontext(run) if run else sampling_run() as current:
+        yield current
 
 
 class ModelCall:
     """One call of the U-Net: its timesteps, and the contexts at them."""
 
     def __init__(
-        self, model: Any, sigma: torch.Tensor, device: torch.device, model_options: dict[str, Any]
+        self,
+        run: Run,
+        model: Any,
+        sigma: torch.Tensor,
+        device: torch.device,
+        model_options: dict[str, Any],
     ) -> None:
         """Look at nothing yet: to read a sigma, a GPU's whole queue has to be waited for.
 
         Args:
+            run: that the call is part of.
             model: the BaseModel that is called.
             sigma: (S,) one per sample.
             device: where the model computes.
@@ -78,7 +83,7 @@ class ModelCall:
         self._sigma = sigma
         self._device = device
         self._sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
-        self._run = current_run.get() or Run()  # a guider may call the model outside a run
+        self._run = run
 
     @cached_property
     def timesteps(self) -> list[int]:
@@ -98,24 +103,25 @@ class ModelCall:
 
     def prepare(self, prompts: Iterable[TimestepPrompt]) -> None:
         """Have the stores compute what is missing: at the first call of a run, its schedule."""
-        missing: dict[ELLA, list[TimestepPrompt]] = {}
         prompts = list(dict.fromkeys(prompts))
         timesteps = self.timesteps  # before the schedule: reading them reads it
         schedule = self._run.schedule or []
+        wanted = [*schedule, *timesteps]
+        missing: dict[ELLA, list[TimestepPrompt]] = {}
         for prompt in prompts:
-            if not prompt.ella.store.has(prompt.parts, [*schedule, *timesteps]):
+            self._run.stores.add(prompt.ella.store)
+            if not prompt.ella.store.has(prompt.parts, wanted):
                 missing.setdefault(prompt.ella, []).append(prompt)
         for ella, together in missing.items():
             parts = [part for prompt in together for part in prompt.parts]
             observers = {prompt.observer for prompt in together}
             # A sigma between two steps is computed too fast for a progress bar.
             watching = [] if ella.store.has(parts, schedule) else observers
-            passes = ella.store.prepare(
-                parts, [*schedule, *timesteps], self._device, partial(_progress, watching)
-            )
+            passes = ella.store.prepare(parts, wanted, self._device, partial(_progress, watching))
             for observer in observers:
                 observer.add(passes)
-        self._run.fetch(prompts, self._device)
+        for prompt in prompts:
+            prompt.ella.store.bring(prompt.parts, wanted, self._device)
 
     def value(self, origin: Origin, rows: int) -> torch.Tensor:
         """Return the value of `origin`, each row at the timestep of its sample.

@@ -18,7 +18,7 @@ from comfy.patcher_extension import WrappersMP
 from .connector import check_model, check_pooled
 from .context import Leaf, Place, TimestepContext, current_value, plain, prompts_of, replay
 from .prompt import KEY, TimestepPrompt
-from .run import ModelCall, Run, current_run
+from .run import ModelCall, current_run, sampling_run
 
 Cond = dict[str, Any]
 
@@ -28,10 +28,10 @@ _INPUTS: dict[str, type[CONDRegular]] = {"c_crossattn": CONDCrossAttn, "y": COND
 
 
 def _outer_sample(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """Give the run a place for its contexts; tell the observers when it is over."""
+    """Leave contexts on the GPU during the run; tell the observers when it is over."""
     conds = chain(*executor.class_obj.conds.values())
     observers = dict.fromkeys(prompt.observer for cond in conds for prompt in _prompts(cond))
-    with _set(current_run, Run()):
+    with sampling_run():
         samples = executor(*args, **kwargs)
     for observer in observers:
         observer.show()
@@ -121,18 +121,19 @@ def _calc_cond_batch(
     model_options: dict[str, Any],
 ) -> Any:
     """Replace the contexts. ComfyUI calls `sigma`, one per sample, `timestep` here."""
-    call = ModelCall(model, sigma, x_in.device, model_options)
     prompts = [
         prompt
         for cond in chain(*filter(None, conds))
         for tensor in _ours(cond).values()
         for prompt in prompts_of(tensor)
     ]
-    if prompts:
-        call.prepare(prompts)
-    conds = [group and [_at(call, cond, len(sigma)) for cond in group] for group in conds]
-    with _set(current_value, call.value_in_layer):
-        return executor(model, conds, x_in, sigma, model_options)
+    with current_run() as run:
+        call = ModelCall(run, model, sigma, x_in.device, model_options)
+        if prompts:
+            call.prepare(prompts)
+        conds = [group and [_at(call, cond, len(sigma)) for cond in group] for group in conds]
+        with _set(current_value, call.value_in_layer):
+            return executor(model, conds, x_in, sigma, model_options)
 
 
 def _ours(cond: Cond) -> dict[str, TimestepContext]:

@@ -84,9 +84,9 @@ def test_what_other_nodes_do_to_a_conditioning_does_not_reach_what_is_kept(make)
     ella, prompt = make(TSC), embeds(3)
     ((context, _),) = condition(ella, prompt)
     ((part, _),) = prompt.parts
-    before = ella.store.context(part, [499]).clone()
+    before = ella.store.context(part, 499).clone()
     context.mul_(0)
-    assert torch.equal(ella.store.context(part, [499]), before)
+    assert torch.equal(ella.store.context(part, 499), before)
 
 
 def test_a_conditioning_goes_without_the_garbage_collector(make):
