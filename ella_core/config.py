@@ -187,7 +187,7 @@ class LLMIdentity:
     layers: int
 
     def is_other_than(self, model_type: str | None, layers: int | None) -> bool:
-        """True if a known one of these differs."""
+        """Return whether one of these is known and differs."""
         own, other = (
             _ONE_ARCHITECTURE.get(name or "", name) for name in (self.model_type, model_type)
         )

@@ -82,7 +82,7 @@ class _Hook:
         return embeds
 
     def _placeholders(self, prompts: Sequence[EncodedPrompt]) -> torch.Tensor:
-        """(P, 1, C): the prompts' numbers in binary, exact in any dtype."""
+        """Return (P, 1, C): the prompts' numbers in binary, exact in any dtype."""
         first = len(self._prompts)
         self._prompts += prompts
         numbers_P1 = torch.arange(first, len(self._prompts))[:, None]
@@ -94,7 +94,7 @@ class _Hook:
     def __call__(
         self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Called before each pass of the U-Net with its arguments."""
+        """Replace the context before a pass of the U-Net, whose arguments these are."""
         placeholders_BNC = kwargs["encoder_hidden_states"]
         if not (placeholders_BNC[..., _BITS:] == _MARK).all():
             return args, kwargs
@@ -126,7 +126,7 @@ class _Hook:
         return changed
 
     def _context(self, prompt: EncodedPrompt, timestep: float) -> torch.Tensor:
-        """(N, C) in float32, whatever the U-Net computes in."""
+        """Return (N, C) in float32, whatever the U-Net computes in."""
         weight = next(self._connector.parameters())
         features = prompt.features.to(weight.device, weight.dtype)
         mask = None if prompt.mask is None else prompt.mask.to(weight.device)
@@ -136,7 +136,7 @@ class _Hook:
 
 
 def _controlnets(pipeline: Any) -> list[Any]:
-    """A pipeline's ControlNets; several hang together in a `MultiControlNetModel`."""
+    """Return a pipeline's ControlNets; several are in one `MultiControlNetModel`."""
     controlnet = getattr(pipeline, "controlnet", None)
     if controlnet is None:
         return []

@@ -230,13 +230,13 @@ class ContextStore:
                     yield group, missing[i : i + size]
 
     def _rows(self, prompts: list["EncodedPrompt"]) -> int:
-        """Rows of a pass per timestep; every prompt is padded to the longest."""
+        """Return the rows of a pass per timestep; every prompt is padded to the longest."""
         longest = max(prompt.features.shape[1] for prompt in prompts)
         texts = sum(len(prompt.features) for prompt in prompts)
         return texts * (longest + (self.connector.num_tokens or 0))
 
     def _groups(self, prompts: list["EncodedPrompt"]) -> list[list["EncodedPrompt"]]:
-        """All prompts together, unless padding to a huge one would cost too much."""
+        """Put all prompts together, unless padding to a huge one would cost too much."""
         return [prompts] if self._rows(prompts) <= _MAX_ROWS else [[prompt] for prompt in prompts]
 
     @torch.no_grad()
@@ -266,7 +266,7 @@ class ContextStore:
         return contexts, pooled
 
     def _keys(self, timesteps: Sequence[int]) -> list[int]:
-        """Keys of the kept contexts; a connector that ignores the timestep has a single one."""
+        """Return the keys of contexts; a connector that ignores the timestep has a single one."""
         if self.connector.timestep_aware:
             return list(timesteps)
         return [_ANY_TIMESTEP] * len(timesteps)

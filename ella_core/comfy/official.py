@@ -1,7 +1,7 @@
-"""What travels on the wires of the official pack, TencentQQGYLab/ComfyUI-ELLA, and its meaning.
+"""Types on the wires of the official pack, TencentQQGYLab/ComfyUI-ELLA.
 
-There the tokens of every step are computed beforehand, so MODEL may go to the sampler unpatched.
-Here the conditionings of those graphs bring what a patched MODEL has.
+That pack computes the context of every step beforehand, so MODEL may go to the sampler unpatched.
+Here the conditionings of such graphs bring what a patched MODEL has.
 """
 
 from dataclasses import dataclass
@@ -41,22 +41,22 @@ class TextEncoderSettings:
 
 @dataclass(frozen=True)
 class OfficialEmbeds:
-    """ELLA_EMBEDS: what the LLM made of a prompt, what CLIP made of it, or both.
+    """ELLA_EMBEDS: a prompt as the LLM read it, as CLIP read it, or both.
 
     Attributes:
-        embeds: the LLM's.
-        clip: CLIP's conditioning, whose tokens follow those of ELLA.
+        embeds: the LLM's reading.
+        clip: CLIP's conditioning, whose tokens follow ELLA's.
     """
 
     embeds: LLMEmbeds | None = None
     clip: Conditioning | None = None
 
     def updated_with(self, other: "OfficialEmbeds") -> "OfficialEmbeds":
-        """Both together; where both have the same part, it is the other's."""
+        """Return both together; where both have the same part, the other's."""
         return OfficialEmbeds(other.embeds or self.embeds, other.clip or self.clip)
 
     def conditioning(self, ella: ELLA) -> Conditioning:
-        """CONDITIONING that needs no patched MODEL.
+        """Return CONDITIONING that needs no patched MODEL.
 
         Raises:
             EllaError: no LLM has read a prompt, or it is not the connector's LLM.
@@ -67,7 +67,7 @@ class OfficialEmbeds:
                 "Encode #ELLA, or better move over to ELLA Timestep Conditioning."
             )
         made = make_conditioning(ella, self.embeds, self.clip, Report(None, []))
-        return [[tokens, {**options, "hooks": _hooked(options)}] for tokens, options in made]
+        return [[context, {**options, "hooks": _hooked(options)}] for context, options in made]
 
 
 def without_weights(text: str) -> str:
@@ -94,7 +94,7 @@ class WrapperHook(TransformerOptionsHook):
         target_dict: dict[str, Any],
         registered: HookGroup,
     ) -> bool:
-        """Called by ComfyUI before a run, with a copy of MODEL's options that is the run's own."""
+        """Add the wrappers to the run's own copy of MODEL's options; called before a run."""
         if not any(get_wrappers_with_key(kind, KEY, model_options, True) for kind in WRAPPERS):
             super().add_hook_patches(model, model_options, target_dict, HookGroup())
         return False
@@ -105,5 +105,5 @@ _HOOKS.add(WrapperHook())
 
 
 def _hooked(options: dict[str, Any]) -> HookGroup:
-    """The hooks of a conditioning and ours; one and the same group where it has none."""
+    """Return the hooks of a conditioning and ours; always the same group if it has none."""
     return HookGroup.combine_all_hooks([options.get("hooks"), _HOOKS])

@@ -16,7 +16,7 @@ MAX_WINDOW = 2048
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PromptCounts:
-    """How a prompt is read, in numbers.
+    """Counts of a prompt's tokens and pieces.
 
     Attributes:
         tokens: number of tokens that are read, special ones included, padding and a chat

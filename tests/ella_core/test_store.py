@@ -1,4 +1,4 @@
-"""What a connector has computed: which passes it takes, and for how long it is kept."""
+"""Contexts of a connector: the passes that they take, and how long they are kept."""
 
 import gc
 

@@ -35,14 +35,14 @@ class Host:
         return self.server.run(graph.nodes, on_progress)
 
     def records(self, name: str) -> list[dict[str, torch.Tensor]]:
-        """What a recorder node wrote, in order of the calls."""
+        """Return the records of a recorder node, in order of the calls."""
         folder = self.server.base / "output" / name
         records = [load_file(file) for file in sorted(folder.iterdir())]
         recording.note(records)
         return records
 
     def latent(self, result: Result, node: str) -> torch.Tensor:
-        """What a SaveLatent node saved."""
+        """Return the latent that a SaveLatent node saved."""
         (file,) = result.outputs[node]["latents"]
         return load_file(self.server.base / "output" / file["subfolder"] / file["filename"])[
             "latent_tensor"
@@ -53,7 +53,7 @@ class Host:
 
 
 class Reference:
-    """What the U-Net must get for one prompt: transformers' own T5, then the plain TSC."""
+    """Compute the context that the U-Net must get: transformers' own T5, then the plain TSC."""
 
     def __init__(self, t5: Path, weights: dict[str, torch.Tensor], text: str) -> None:
         ids = AutoTokenizer.from_pretrained(t5)(text, return_tensors="pt").input_ids

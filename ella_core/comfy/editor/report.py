@@ -1,4 +1,4 @@
-"""What a conditioning node shows of its part in a run: tokens, connector passes and their time."""
+"""Reports of conditioning nodes about a run: tokens, connector passes and their time."""
 
 import logging
 from collections.abc import Iterable
@@ -110,7 +110,7 @@ def _length(prompt: "EncodedPrompt") -> int:
 
 
 def _describe(prompts: Iterable[dict[str, Any]]) -> str:
-    """Such as "positive 23, negative 1 tokens": what the connector reads, padding included."""
+    """Describe what the connector reads, padding included: "positive 23, negative 1 tokens"."""
     words = []
     for prompt in prompts:
         lengths = " + ".join(f"{length:,}" for length in prompt["tokens"])

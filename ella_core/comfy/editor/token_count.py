@@ -28,11 +28,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TokenCount:
-    """What the editor shows.
+    """A count for the editor to show.
 
     Attributes:
         tokens: number that a run would report.
-        about: whether a run may report another one, because the editor changes the text before.
+        about: whether a run may report another number, because the editor changes the text first.
         limit: number from which on tokens are cut off or unknown to the connector.
         over: whether the prompt has more.
         beyond: the first words beyond the limit; may be empty.
@@ -81,7 +81,7 @@ class TokenCounter:
             EllaError: there is no such LLM, its tokenizer can't be opened, or see
                 `encode_prompt`.
         """
-        path, identity = await self._in_thread(lambda: _find(llm_name))
+        path, identity = await self._in_thread(lambda: _identified(llm_name))
         opening = self._tokenizers.get(identity)
         if opening is None:
             opening = asyncio.create_task(self._open(path))
@@ -175,6 +175,6 @@ def _reading(ella_name: str | None, model_type: str | None) -> tuple[int, Readin
     return recipe.max_tokens or ConnectorMetadata().trained_tokens, recipe
 
 
-def _find(llm_name: str) -> tuple[Path, str]:
+def _identified(llm_name: str) -> tuple[Path, str]:
     path = llm_path(llm_name)
     return path, file_identity(path)

@@ -1,4 +1,4 @@
-"""Where connectors and LLMs lie on the disk."""
+"""Folders and files of connectors and LLMs."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -48,13 +48,13 @@ def register_folders() -> None:
 
 
 def connector_names() -> list[str]:
-    """Entries of the connector dropdown, never empty. The first is what a new node has."""
+    """Return the entries of the connector dropdown, never empty. A new node has the first."""
     names = [name for each in CONNECTOR_FOLDERS for name in folder_paths.get_filename_list(each)]
     return _first(RELEASED_CONNECTOR, list(dict.fromkeys(names))) or [NO_CONNECTOR]
 
 
 def connector_path(name: str) -> Path:
-    """The file behind an entry of the connector dropdown.
+    """Return the file behind an entry of the connector dropdown.
 
     Raises:
         EllaError: there is no such file.
@@ -72,12 +72,12 @@ def connector_path(name: str) -> Path:
 
 
 def llm_names() -> list[str]:
-    """Entries of the LLM dropdown, never empty. The first is what a new node has."""
+    """Return the entries of the LLM dropdown, never empty. A new node has the first."""
     return _first(_RELEASED_LLM, sorted(set(_llms()))) or [NO_LLM]
 
 
 def llm_path(name: str) -> Path:
-    """The folder or file behind an entry of the LLM dropdown.
+    """Return the folder or file behind an entry of the LLM dropdown.
 
     Raises:
         MissingLLMError: there is no such LLM.
@@ -117,10 +117,10 @@ def check_name(find: Callable[[str], Path], name: str | None) -> bool | str:
 
 
 def file_identity(path: Path) -> str:
-    """Which files a model consists of, so that a replaced one is noticed.
+    """Identify the files of a model, so that a replaced one is noticed.
 
     Args:
-        path: a file, or a folder, of which the files in it count but no subfolders.
+        path: a file, or a folder, whose subfolders do not count.
 
     Returns:
         Path, bytes and time of the last change of each file, a line each.
@@ -202,5 +202,5 @@ def _leads_elsewhere(name: Path) -> bool:
 
 
 def _first(name: str, names: list[str]) -> list[str]:
-    """`names` with those of this name, in whatever folder, in front."""
+    """Return `names`, those that have this name in any folder first."""
     return sorted(names, key=lambda each: Path(each).name != name)

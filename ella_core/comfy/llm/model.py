@@ -1,4 +1,4 @@
-"""What travels on the ELLA_LLM wire."""
+"""The type on the ELLA_LLM wire: an LLM that ComfyUI can load and evict."""
 
 import logging
 from collections.abc import Callable
@@ -32,7 +32,7 @@ DTYPES = (*_COMPUTED_IN, *QUANTIZATIONS)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What was asked of an LLM; for the meaning see `LLM.encode`."""
+    """Arguments of `LLM.encode`."""
 
     text: str
     max_length: int
@@ -185,7 +185,7 @@ class LLM:
 def _reader(
     llm: "ref[LLM]", opened_with: tuple[str, Path, str], asked: _Asked
 ) -> Callable[[ReadingRecipe], LLMEmbeds]:
-    """Return what reads a prompt again, without keeping the LLM in memory until then."""
+    """Return a function that reads a prompt again and keeps no LLM in memory until then."""
 
     def read_again(recipe: ReadingRecipe) -> LLMEmbeds:
         return (llm() or LLM(*opened_with))._embeds(asked, recipe)

@@ -1,4 +1,4 @@
-"""What travels on the ELLA wire: a connector that ComfyUI can load and evict."""
+"""The type on the ELLA wire: a connector that ComfyUI can load and evict."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -59,11 +59,11 @@ class Item:
         self._index = index
 
     def __call__(self, results: dict["Origin", Any], place: "Place") -> Any:
-        """Return the result that this is."""
+        """Return this result of the edit."""
         return results[self.sources[0]][self._index]
 
 
-Leaf = TimestepPrompt | PooledPrompt  # what has a value at every timestep by itself
+Leaf = TimestepPrompt | PooledPrompt  # these have a value at every timestep
 Origin = Leaf | Edit | Item  # how a context came about
 
 
@@ -75,7 +75,7 @@ class Place:
         self._moved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def moved(self, value: Any) -> Any:
-        """Return an argument of an edit, which may name or be on another device, for this one."""
+        """Return an argument of an edit for this device; it may be on another, or name another."""
         if isinstance(value, torch.Tensor):
             if value.device == self.device:
                 return value
@@ -201,12 +201,12 @@ def _current(value: Any) -> Any:
 
 
 def _writes(function: Callable[..., Any]) -> bool:
-    """Whether a function of torch writes into its first argument."""
+    """Return whether a function of torch writes into its first argument."""
     name: str = getattr(function, "__name__", "")
     return name in ("__setitem__", "__set__") or (name.endswith("_") and not name.endswith("__"))
 
 
 def _depends_on_values(function: Callable[..., Any]) -> bool:
-    """Whether a function of torch takes more than shape, dtype and device from its arguments."""
+    """Return whether a function uses more of its arguments than shape, dtype and device."""
     name: str = getattr(function, "__name__", "")
     return not (name.endswith("_like") or name.startswith("new_"))

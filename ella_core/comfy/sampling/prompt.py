@@ -27,19 +27,19 @@ class Observer(Protocol):
     """Hears what the prompts of one conditioning node need while a sampler runs."""
 
     def add(self, passes: Passes) -> None:
-        """Passes through the connector were made."""
+        """Hear of passes that the connector has made."""
 
     def progress(self, done: int, of: int) -> None:
-        """Some of the passes that a whole schedule needs are done."""
+        """Hear how many of the passes that a whole schedule needs are done."""
 
     def show(self) -> None:
-        """A sampler has finished."""
+        """Hear that a sampler has finished."""
 
     def warn_of_change(self) -> None:
-        """A context was replaced in a way that can't be repeated at other timesteps."""
+        """Hear that a context was replaced in a way that can't be repeated at other timesteps."""
 
     def warn_of_length(self, connector: str, tokens: int, trained: int) -> None:
-        """A prompt has more tokens than the connector was trained on."""
+        """Hear that a prompt has more tokens than the connector was trained on."""
 
 
 class TimestepPrompt:
@@ -86,8 +86,8 @@ class TimestepPrompt:
     def __reduce__(self) -> Any:
         """Refuse pickling with a clear error."""
         raise EllaError(
-            "An ELLA conditioning can't be saved or sent to another process, for its tokens are "
-            "computed while a sampler runs. Save the prompt's text and encode it there."
+            "An ELLA conditioning can't be saved or sent to another process, because its tokens "
+            "are computed while a sampler runs. Save the prompt's text and encode it there."
         )
 
 
@@ -169,7 +169,7 @@ class CONDTimestepPrompt(CONDRegular):
     cond: TimestepPrompt
 
     def process_cond(self, *args: Any, **kwargs: Any) -> "CONDTimestepPrompt":
-        """Reached only where the wrapper is missing."""
+        """Raise an error: ComfyUI calls this only if the wrapper is missing."""
         raise not_prepared()
 
 

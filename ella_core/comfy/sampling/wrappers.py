@@ -22,7 +22,7 @@ from .run import ModelCall, current_run, sampling_run
 
 Cond = dict[str, Any]
 
-# What of the U-Net's input has values of ours: the context, and SDXL's vector, which begins with
+# Inputs of the U-Net that have values of ours: the context, and SDXL's vector, which begins with
 # the pooled embedding.
 _INPUTS: dict[str, type[CONDRegular]] = {"c_crossattn": CONDCrossAttn, "y": CONDRegular}
 
@@ -75,8 +75,8 @@ def _checked(
 ) -> torch.Tensor:
     """Return a tensor whose edits, if it has any, lead to its values.
 
-    What can't be repeated stays as it is during the whole run, and the user is told. Only a
-    tensor that is all zero needs no note, and a pooled embedding that is another model's.
+    An edit that can't be repeated stays as it is during the whole run, and the user is told, unless
+    the tensor is all zero, or a pooled embedding of another model.
 
     Args:
         tensor: a conditioning's context or pooled embedding.
@@ -98,7 +98,7 @@ def _checked(
 
 
 def _is_close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether tensors agree, up to a round trip through fp16."""
+    """Return whether tensors agree, up to a round trip through fp16."""
     if a.shape != b.shape:
         return False
     return torch.allclose(a.float(), b.float(), rtol=1e-3, atol=1e-4, equal_nan=True)
@@ -137,7 +137,7 @@ def _calc_cond_batch(
 
 
 def _ours(cond: Cond) -> dict[str, TimestepContext]:
-    """Return what of a cond's input for the U-Net is computed at each call."""
+    """Return the inputs of a cond for the U-Net that are computed at each call."""
     inputs = {k: v.cond for k, v in cond["model_conds"].items() if k in _INPUTS}
     return {k: v for k, v in inputs.items() if isinstance(v, TimestepContext)}
 

@@ -187,7 +187,7 @@ class SlowConnector:
 
 
 class ForeignConnector:
-    """What another pack may put on a wire that is called ELLA too."""
+    """Another pack's output on a wire that is called ELLA too."""
 
     CATEGORY = "ELLA tests"
     FUNCTION = "make"
