@@ -47,10 +47,11 @@ class MiniatureFixedTokens:
         ((prompt, _),) = embeds.parts
         load_models_gpu([ella.patcher])
         ella.store.prepare([prompt], timesteps, ella.patcher.load_device)
+        ella.store.settle()
         shares = torch.linspace(0, 1, len(timesteps) + 1).tolist()
         return (
             [
-                [ella.store.context(prompt, [t]), {"start_percent": start, "end_percent": end}]
+                [ella.store.context(prompt, t), {"start_percent": start, "end_percent": end}]
                 for t, start, end in zip(timesteps, shares[:-1], shares[1:], strict=True)
             ],
         )
