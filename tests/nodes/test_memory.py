@@ -121,7 +121,7 @@ def test_memory_is_flat_over_many_runs(start):
             result = server.run(built.nodes)
             assert result.error is None, result.error
             sizes.append(process.memory_info().rss)
-            if i in (WARM_UP - 1, RUNS - 1):  # asking takes memory too
+            if WARM_UP // 2 <= i < WARM_UP or i == RUNS - 1:  # asking takes memory too
                 options.append(server.get("/ella_test/state")["largest_options"])
         # A single run is up to 3 % above its neighbours, at times by chance, so whole spans of runs
         # are compared: their highest and their lowest.
@@ -131,4 +131,4 @@ def test_memory_is_flat_over_many_runs(start):
             print(f"{what} MB of each {WARM_UP} runs:", *(f"{of(s) / 1e6:.0f}" for s in spans))
         print(f"resident memory: at most {growth:+.2%} after runs {WARM_UP} to {2 * WARM_UP}")
         assert growth < 0.02
-        assert options[0] == options[1]
+        assert options[-1] <= max(options[:-1])
