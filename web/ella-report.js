@@ -64,7 +64,8 @@ function addWidget(node) {
   element.className = "ella-report"
   const words = element.appendChild(document.createElement("p"))
   const lines = () => words.textContent.split("\n").length
-  const height = () => (words.offsetHeight || lines() * LINE) + 2 * MARGIN // 0 while out of sight
+  // Out of sight, and before it is laid out, the text has no width, and so no height of its own.
+  const height = () => (words.offsetWidth ? words.offsetHeight : lines() * LINE) + 2 * MARGIN
   const widget = node.addDOMWidget(WIDGET, WIDGET, element, {
     serialize: false, // not sent with the prompt
     margin: MARGIN,

@@ -86,7 +86,8 @@ def test_the_official_pack_keeps_its_own_titles(browser, tmp_path):
 
 def hover(page, place, tooltip):
     """Point at a place of the canvas and expect a tooltip."""
-    x, y = place
+    box = page.locator("#graph-canvas").bounding_box()  # older editors have a bar above it
+    x, y = place[0] + box["x"], place[1] + box["y"]
     page.mouse.move(x - 3, y)
     page.mouse.move(x, y)
     expect(page.locator(".node-tooltip")).to_have_text(tooltip, timeout=20_000)
@@ -112,6 +113,7 @@ def open_help(page, host, node_id, language):
           const node = LiteGraph.createNode(type)
           app.graph.add(node)
           node.pos = [700, 300]
+          app.canvas.draw(true, true) // places the node, and so the button that comes above it
           app.canvas.selectNode(node)
         }""",
         node_id,
