@@ -139,7 +139,7 @@ def test_help_of_an_id_with_a_number_sign(page, host, node_id):
 
 
 CUT = """panel => {
-  const edge = panel.querySelector(".markdown-content").getBoundingClientRect().right
+  const edge = panel.getBoundingClientRect().right
   const parts = [...panel.querySelectorAll("p, li, code, th, td, img")]
   const beyond = part => [...part.getClientRects()].some(line => line.right > edge + 1)
   return parts.filter(beyond).map(part => part.textContent)
