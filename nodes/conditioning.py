@@ -79,8 +79,9 @@ class ELLATimestepConditioning(io.ComfyNode):
         clip_positive: Conditioning | None = None,
         clip_negative: Conditioning | None = None,
     ) -> io.NodeOutput:
-        negative = read_for(ella, negative or positive.with_strength(0))
-        positive = read_for(ella, positive)
+        negative = negative or positive.with_strength(0)
+        positive.check_same_llm(negative)  # said rather than that the connector knows one alone
+        positive, negative = read_for(ella, positive), read_for(ella, negative)
         clip = (clip_positive, clip_negative)
         report = Report(cls.hidden.unique_id, [("positive", positive), ("negative", negative)])
         pair = make_pair(ella, (positive, negative), clip, report)

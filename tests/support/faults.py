@@ -20,7 +20,7 @@ def assert_fails(host, graph, node_type, *parts):
     assert result.error["node_type"] == node_type, message
     assert "ella_core.errors" in result.error["exception_type"]
     for part in parts:
-        assert part in message
+        assert part in message, message
     assert_still_runs(host)
 
 

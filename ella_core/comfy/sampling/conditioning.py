@@ -61,10 +61,9 @@ def make_pair(
     The arguments are those of `make_conditioning`.
 
     Raises:
-        EllaError: see `make_conditioning`; or two LLMs have read the prompts; or CLIP is on one
-            side only: the two would differ in length, and the U-Net would be called once for each.
+        EllaError: see `make_conditioning`; or CLIP is on one side only: the two would differ in
+            length, and the U-Net would be called once for each.
     """
-    embeds[0].check_same_llm(embeds[1])
     if (clip[0] is None) != (clip[1] is None):
         given, absent = ("clip_positive", "clip_negative")[:: 1 if clip[1] is None else -1]
         raise EllaError(
