@@ -79,8 +79,12 @@ def test_the_title_on_the_canvas_is_the_nodes_own(editor):
 
 
 def test_a_dropped_link_gets_no_deprecated_nodes_of_this_pack(editor):
-    suggested = """() => [LiteGraph.slot_types_default_out, LiteGraph.slot_types_default_in]
-      .flatMap((lists) => ["ELLA", "CONDITIONING"].flatMap((type) => lists[type]))"""
+    """In the whole of the editor's lists: a setting says how many of each it offers."""
+    suggested = """() => {
+      const lists = app.extensions.find(({ name }) => name === "Comfy.SlotDefaults")
+      return [lists.slot_types_default_out, lists.slot_types_default_in]
+        .flatMap((list) => ["ELLA", "ELLA_EMBEDS", "CONDITIONING"].flatMap((type) => list[type]))
+    }"""
     names = editor.page.evaluate(suggested)
     assert {"ELLATimestepConditioning", "ELLAConditioning", "ELLALoad"} <= set(names)
     nodes = "names => names.map(name => LiteGraph.registered_node_types[name]?.nodeData)"
