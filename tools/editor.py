@@ -20,6 +20,10 @@ HOW_TO_GET_ONE = (
 # Nothing that phones home, and no sandbox, which needs rights that containers don't give.
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
 _TIMEOUT = 120_000  # ms; small machines take their time
+
+#: The button of ComfyUI's menu; the second is that of 0.3.64's editor.
+MENU = ".comfy-menu-button-wrapper, .comfyui-logo-wrapper"
+
 _DIALOG = ".global-dialog, [role=dialog][data-dismissable-layer]"
 _ERRORS = "[data-testid=error-overlay]"  # what newer editors show in place of some dialogs
 
@@ -127,7 +131,7 @@ class Editor:
 
     def choose(self, menu: str, item: str) -> None:
         """Choose an item of a submenu of ComfyUI's menu, with the mouse."""
-        self.page.locator(".comfy-menu-button-wrapper").click()
+        self.page.locator(MENU).click()
         entries = self.page.locator(".comfy-command-menu")
         entry = entries.get_by_text(item, exact=True)
         # A submenu opens when the mouse comes in, but not while the menu is still being drawn.

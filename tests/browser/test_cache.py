@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from bootstrap import ROOT
+from editor import MENU
 from support.host import T5
 from workflow import set_widgets
 
@@ -46,7 +47,7 @@ def test_clears_the_cache_and_says_how_much_it_was(editor, entries):
 
 
 def test_the_download_stands_first_in_the_menu(editor):
-    editor.page.locator(".comfy-menu-button-wrapper").click()
+    editor.page.locator(MENU).click()
     entries = editor.page.locator(".comfy-command-menu")
     download = entries.get_by_text("Download ELLA models ...", exact=True)
     for _ in range(10):  # see Editor.choose

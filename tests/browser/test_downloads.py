@@ -36,7 +36,7 @@ ADD_LOADERS = """() => {
 }"""
 MIDDLE_OF_COMBO = """i => {
   const { pos, size, widgets: [combo] } = loaders[i]
-  return [pos[0] + size[0] / 2, pos[1] + combo.last_y + 10]
+  return app.canvasPosToClientPos([pos[0] + size[0] / 2, pos[1] + combo.last_y + 10])
 }"""
 
 
