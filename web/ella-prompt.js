@@ -38,15 +38,30 @@ export function ask(node) {
 
 // The connector that a prompt is for, which knows how many tokens it was trained on. Undefined where
 // the editor finds none; the server then counts for the released one.
-function connectorOf(node) {
-  for (const id of node.outputs[0]?.links ?? []) {
-    const target = node.graph.getNodeById(node.graph.getLink(id)?.target_id)
-    if (!target) continue // the output of a subgraph
-    const input = inputOf(target, "ella")
-    const name = input
-      ? sources(target, input, () => "ella_name")[0]?.value
-      : (target.type === "ELLABlendEmbeds" || target.isVirtualNode) && connectorOf(target)
-    if (name) return name
+function connectorOf(node, slot = 0) {
+  const links = (node.outputs[slot]?.links ?? []).map((id) => node.graph.getLink(id))
+  return first(links, (link) => connectorBehind(node.graph, link))
+}
+
+// The same for one link, into subgraphs and out of them.
+function connectorBehind(graph, link) {
+  if (!link) return undefined
+  if (link.targetIsIoNode) return first(usesOf(graph), (use) => connectorOf(use, link.target_slot))
+  const target = graph.getNodeById(link.target_id)
+  if (target.subgraph) {
+    const inside = target.subgraph.inputNode.slots[link.target_slot]?.getLinks() ?? []
+    return first(inside, (inner) => connectorBehind(target.subgraph, inner))
+  }
+  const input = inputOf(target, "ella")
+  if (input) return sources(target, input, () => "ella_name")[0]?.value
+  return target.type === "ELLABlendEmbeds" || target.isVirtualNode ? connectorOf(target) : undefined
+}
+
+// The first answer that is not undefined.
+function first(items, answer) {
+  for (const item of items) {
+    const found = answer(item)
+    if (found !== undefined) return found
   }
   return undefined
 }

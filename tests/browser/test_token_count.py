@@ -90,6 +90,12 @@ FOR_CONNECTOR = """() => {
   reroute.connect(0, conditioning, 1)
   loader.connect(0, conditioning, 0)
   loader.widgets[0].value = "trained on 256.safetensors"
+  Object.assign(built, { loader, conditioning })
+}"""
+INTO_SUBGRAPH = """names => {
+  const chosen = new Set(names.map((name) => built[name]))
+  const { subgraph } = app.graph.convertToSubgraph(chosen)
+  built.inner = subgraph.nodes.find((node) => node.type === "ELLALLMTextEncode")
 }"""
 
 
@@ -104,6 +110,14 @@ def test_counts_up_to_what_the_connector_was_trained_on(editor, host):
     wait_for(editor, "built.linked", f"{n} of 128 tokens")
     editor.page.evaluate(FOR_CONNECTOR)
     wait_for(editor, "built.linked", f"{n} of 256 tokens")
+    # The conditioning goes into a subgraph, then the prompt into another.
+    editor.page.evaluate(INTO_SUBGRAPH, ["loader", "conditioning"])
+    editor.page.evaluate("built.linked.widgets[0].value = 'A red ca'")
+    wait_for(editor, "built.linked", f"{tokens(host, T5, 'A red ca')} of 256 tokens")
+    editor.page.evaluate(INTO_SUBGRAPH, ["linked"])
+    editor.page.evaluate("app.canvas.setGraph(built.inner.graph)")
+    wait_for(editor, "built.inner", f"{tokens(host, T5, 'A red ca')} of 256 tokens")
+    editor.page.evaluate("app.canvas.setGraph(app.graph)")
 
 
 def test_asks_again_after_an_error(editor, host):
