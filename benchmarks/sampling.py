@@ -11,13 +11,14 @@ In one process, runs of four kinds take turns:
 
 `first` and `naive` include making the conditionings, which asks the connector once.
 
-Every round runs each kind once and divides its time by that of the round's `static`, so that a
-machine that slows down slows both. The table gives the geometric mean of these ratios with its
-95 % confidence interval (Student's t over the rounds' logarithms). Rounds are added until the
-interval of `new seed` is at most 1 % wide, or there are `--rounds`. On a CPU the time is the
-process's own (user and system together, and each by itself), on a GPU that of the clock. On Linux
-the process keeps the memory that it frees: giving it back and having it anew at each layer takes a
-large share of a small run, and not the same in any two.
+Every kind runs side by side with a `static` of its own: the two samplers take turns, a step each,
+so that a machine that slows down slows both. A round does this once for each kind. The table gives
+the geometric mean of the ratios of their times with its 95 % confidence interval (Student's t over
+the rounds' logarithms). Rounds are added until the interval of `new seed` is at most 1 % wide, or
+there are `--rounds`. On a CPU the time is the process's own (user and system together, and each by
+itself), on a GPU that of the clock. On Linux the process keeps the memory that it frees: giving it
+back and having it anew at each layer takes a large share of a small run, and not the same in any
+two.
 
 The U-Net has Stable Diffusion 1.5's architecture and the connector the released one's, both with
 random weights: the time does not depend on the weights. The LLM is no part of this.
@@ -31,16 +32,19 @@ import random
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import reexec_in_environment
 
-KINDS = ("static", "first", "new seed", "naive")
-BLOCKS = (("static",), ("first", "new seed"), ("naive",))  # new seed uses what first has computed
+KINDS = ("first", "new seed", "naive")
+BLOCKS = (("first", "new seed"), ("naive",))  # new seed uses what first has computed
 RESOLUTION = 0.01  # width of the interval that is measured until
 LENGTHS = (60, 1)  # LLM tokens of a prompt of three sentences and of an empty negative
 
@@ -75,35 +79,92 @@ class Runs:
         self._make_pair, self._patched = make_pair, patch_model(self._model)
         self._naive = naive(self._model, self._ella)
         self._report = Report(None, [])
-        self._pair: Any = None
+        prompts = tuple(map(_random_embeds, LENGTHS))
+        self._pair: Any = self._make_pair(self._ella, prompts, (None, None), self._report)
+        self._static = _frozen(self._pair)
         self._seed = 0
 
-    def round(self, size: int, shuffled: random.Random) -> dict[str, "Times"]:
-        """Run each kind once, in any order that keeps `BLOCKS` together."""
+    def round(self, size: int, shuffled: random.Random) -> dict[str, "Pair"]:
+        """Run each kind once beside a `static`, in any order that keeps `BLOCKS` together."""
         blocks = shuffled.sample(BLOCKS, len(BLOCKS))
-        return {kind: self.time(kind, size) for block in blocks for kind in block}
+        return {
+            kind: self._side_by_side(kind, size, first=shuffled.randrange(2))
+            for block in blocks
+            for kind in block
+        }
 
-    def time(self, kind: str, size: int) -> "Times":
-        """Measure one run."""
+    def _side_by_side(self, kind: str, size: int, first: int) -> "Pair":
+        """Measure a run and a `static` that take turns, a step each."""
+        turns = Turns(first)
+        self._seed += 1
+        with ThreadPoolExecutor(2) as pool:
+            names = (kind, "static")
+            runs = [pool.submit(self._run, *each, size, turns) for each in enumerate(names)]
+            for run in runs:
+                run.result()
+        return Pair(*turns.times)
+
+    def _run(self, place: int, kind: str, size: int, turns: "Turns") -> None:
         import comfy.sample
         import torch
-        from comfy.model_management import get_torch_device
 
         model = {"static": self._model, "naive": self._naive}.get(kind, self._patched)
-        self._seed += 1
         latent = torch.zeros(1, 4, size // 8, size // 8)
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(self._seed))
-        with torch.inference_mode():
-            embeds = tuple(map(_random_embeds, LENGTHS))
-            _synchronise(get_torch_device())
-            start = Times.now()
-            if kind in ("first", "naive") or self._pair is None:
+        embeds = tuple(map(_random_embeds, LENGTHS))
+        with torch.inference_mode(), turns.of(place):
+            if kind in ("first", "naive"):
                 self._pair = self._make_pair(self._ella, embeds, (None, None), self._report)
-            positive, negative = self._pair if kind != "static" else _frozen(self._pair)
+            positive, negative = self._pair if kind != "static" else self._static
             settings = (self._steps, 7.0, "euler", "karras", positive, negative, latent)
-            comfy.sample.sample(model, noise, *settings, seed=self._seed, disable_pbar=True)
-            _synchronise(get_torch_device())
-        return Times.now() - start
+            comfy.sample.sample(
+                model,
+                noise,
+                *settings,
+                seed=self._seed,
+                callback=lambda *_: turns.next(place),
+                disable_pbar=True,
+            )
+
+
+class Turns:
+    """Two threads that run in turns, and the time that each had.
+
+    Attributes:
+        times: the time of the first and of the second thread.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.times = [Times(0.0, 0.0, 0.0)] * 2
+        self._turn, self._alone = first, False
+        self._changed = threading.Condition()
+        self._start = Times(0.0, 0.0, 0.0)
+
+    @contextmanager
+    def of(self, place: int) -> Iterator[None]:
+        """Run the body as the thread of this place."""
+        self._wait(place)
+        try:
+            yield
+        finally:
+            self._alone = True  # also after an error: the other thread waits no more
+            self._end(place)
+
+    def next(self, place: int) -> None:
+        """Let the other thread run, and wait until it has done a step."""
+        self._end(place)
+        self._wait(place)
+
+    def _wait(self, place: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._turn == place or self._alone)
+        self._start = Times.now()
+
+    def _end(self, place: int) -> None:
+        self.times[place] += Times.now() - self._start
+        with self._changed:
+            self._turn = 1 - place
+            self._changed.notify_all()
 
 
 class Times(NamedTuple):
@@ -119,10 +180,22 @@ class Times(NamedTuple):
 
         user, system = os.times()[:2]
         on_gpu = torch.cuda.is_available()
+        if on_gpu:
+            torch.cuda.synchronize()
         return cls(time.perf_counter() if on_gpu else time.process_time(), user, system)
+
+    def __add__(self, other: "Times") -> "Times":  # type: ignore[override]
+        return Times(*(a + b for a, b in zip(self, other, strict=True)))
 
     def __sub__(self, other: "Times") -> "Times":
         return Times(*(a - b for a, b in zip(self, other, strict=True)))
+
+
+class Pair(NamedTuple):
+    """A run and the `static` beside it."""
+
+    kind: Times
+    static: Times
 
 
 class Ratio(NamedTuple):
@@ -148,30 +221,37 @@ class Ratio(NamedTuple):
 class Table:
     """The rounds of one image size, compared."""
 
-    def __init__(self, rounds: list[dict[str, Times]]) -> None:
+    def __init__(self, rounds: list[dict[str, Pair]]) -> None:
         self._rounds = rounds
 
-    def ratio(self, kind: str, of: str = "all") -> Ratio:
-        times, static = (
-            [getattr(one[name], of) for one in self._rounds] for name in (kind, "static")
-        )
-        return Ratio.of(times, static)
-
-    def mean(self, kind: str, of: str = "all") -> float:
-        return statistics.fmean(getattr(one[kind], of) for one in self._rounds)
+    def ratio(self, kind: str) -> Ratio:
+        pairs = [each[kind] for each in self._rounds]
+        return Ratio.of([pair.kind.all for pair in pairs], [pair.static.all for pair in pairs])
 
     def rows(self, size: int) -> Iterator[str]:
-        for kind in KINDS[1:]:
-            extra = (self.mean(kind, of) - self.mean("static", of) for of in ("user", "system"))
-            user, system = (f"{100 * each / self.mean('static'):+.1f}" for each in extra)
-            yield f"| {size} | {kind} | {self.ratio(kind)} | {user} | {system} |"
+        for kind in KINDS:
+            pairs = [each[kind] for each in self._rounds]
+            static = statistics.fmean(pair.static.all for pair in pairs)
+            user, system = (
+                100
+                * statistics.fmean(getattr(p.kind, of) - getattr(p.static, of) for p in pairs)
+                / static
+                for of in ("user", "system")
+            )
+            yield f"| {size} | {kind} | {self.ratio(kind)} | {user:+.1f} | {system:+.1f} |"
+
+    def systems_share(self) -> float:
+        """The system's share of the time of all `static`, in percent."""
+        static = [pair.static for each in self._rounds for pair in each.values()]
+        return 100 * sum(each.system for each in static) / sum(each.all for each in static)
 
 
 def keep_freed_memory() -> None:
     """Have glibc's allocator keep what it was given (see `man mallopt`); elsewhere do nothing."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        trim_threshold, mmap_threshold = -1, -3
+        trim_threshold, mmap_threshold, arenas = -1, -3, -8
+        libc.mallopt(arenas, 1)  # the same memory for both threads
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, (1 << 31) - 1)
 
@@ -221,19 +301,12 @@ def naive(model: Any, ella: Any) -> Any:
     return clone
 
 
-def _synchronise(device: Any) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def plot(shares: dict[int, dict[str, float]], where: str, file: Path) -> None:
     """Bars of the share of time that ELLA takes, per image size."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    for i, kind in enumerate(KINDS[1:]):
+    for i, kind in enumerate(KINDS):
         places = [j + 0.27 * (i - 1) for j in range(len(shares))]
         bars = axes.bar(places, [max(0.0, s[kind]) for s in shares.values()], 0.25, label=kind)
         axes.bar_label(bars, [f"{s[kind]:.1f}" for s in shares.values()], fontsize=8)
@@ -241,7 +314,7 @@ def plot(shares: dict[int, dict[str, float]], where: str, file: Path) -> None:
     axes.set_ylabel("% of the run's time")
     axes.set_title(f"Time that ELLA takes ({where})", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=len(KINDS) - 1, frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(KINDS), frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
 
@@ -270,7 +343,7 @@ def main() -> None:
         runs, shuffled = Runs(Path(folder), arguments.steps), random.Random(0)
         for size in arguments.sizes:
             runs.round(size, shuffled)  # once unmeasured
-            rounds: list[dict[str, Times]] = []
+            rounds: list[dict[str, Pair]] = []
             while len(rounds) < arguments.rounds:
                 rounds.append(runs.round(size, shuffled))
                 if len(rounds) >= 3:
@@ -280,9 +353,9 @@ def main() -> None:
                         break
             table = Table(rounds)
             print(*table.rows(size), sep="\n", flush=True)
-            share = 100 * table.mean("static", "system") / table.mean("static")
+            share = table.systems_share()
             print(f"\n{len(rounds)} rounds; {share:.0f} % of static is the system's\n", flush=True)
-            shares[size] = {k: 100 * (1 - 1 / table.ratio(k).mean) for k in KINDS[1:]}
+            shares[size] = {k: 100 * (1 - 1 / table.ratio(k).mean) for k in KINDS}
     if arguments.plot:
         plot(shares, where, arguments.plot)
 
