@@ -7,6 +7,8 @@ cross-attention width (768), 64 latents, 6 blocks (arXiv 2403.05135).
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from .errors import EllaError
+
 #: Tokens of a chunk, special ones included, where `max_length` sets no other length.
 CHUNK_TOKENS = 128
 
@@ -21,6 +23,10 @@ QUANTIZATIONS = ("fp8", "int8")
 LONG_PROMPT = ("whole", "chunk")
 
 
+#: Where a template has the prompt, and where the system prompt.
+PROMPT_MARK, SYSTEM_MARK = "%prompt%", "%system%"
+
+
 @dataclass(frozen=True)
 class ReadingRecipe:
     """How an LLM reads a prompt for a connector; by default the raw text, as for ELLA.
@@ -29,8 +35,10 @@ class ReadingRecipe:
 
     Attributes:
         system_prompt: what the system says in the LLM's chat template, in which the prompt is the
-            user's turn and the model's turn begins; None reads the prompt without a template.
-        skipped: tokens in front whose features the connector does not get.
+            user's turn and the model's turn begins; None reads the prompt without a chat template.
+        template: takes the chat template's place: a text with `PROMPT_MARK` in it.
+        skipped: tokens in front whose features the connector does not get; None for all that are
+            in front of the prompt.
         suffix: text behind the prompt, such as a special token of the LLM.
         max_tokens: what the connector reads at most. Further tokens are cut off, and it gets the
             chunks of a long prompt one by one. 0 for any number, and all chunks together.
@@ -38,10 +46,53 @@ class ReadingRecipe:
     """
 
     system_prompt: str | None = None
-    skipped: int = 0
+    template: str | None = None
+    skipped: int | None = 0
     suffix: str = ""
     max_tokens: int = 0
     padded: bool = False
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the prompt is put into a text of the LLM's or of the user's."""
+        return self.template is not None or self.system_prompt is not None
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """What a user puts around prompts, in place of what the connector's recipe says.
+
+    Attributes:
+        system_prompt: what the system says in the LLM's chat template, see `ReadingRecipe`.
+        text: takes the chat template's place, with `PROMPT_MARK` once, and `SYSTEM_MARK` where the
+            system prompt is to stand; None for the chat template.
+        skipped: see `ReadingRecipe`.
+    """
+
+    system_prompt: str
+    text: str | None
+    skipped: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse a text without a place for the prompt.
+
+        Raises:
+            EllaError: `PROMPT_MARK` is not in it, or more than once.
+        """
+        if self.text is not None and self.text.count(PROMPT_MARK) != 1:
+            raise EllaError(
+                f"The template of ELLA Prompt Template has {PROMPT_MARK} "
+                f"{self.text.count(PROMPT_MARK)} times. Write it once, where the prompt is to "
+                f"stand, or leave the template empty for the LLM's own chat template."
+            )
+
+    def over(self, recipe: ReadingRecipe) -> ReadingRecipe:
+        """Return `recipe` with these settings in place of its own."""
+        template = self.text and self.text.replace(SYSTEM_MARK, self.system_prompt)
+        system = None if template else self.system_prompt
+        return replace(
+            recipe, system_prompt=system, template=template, skipped=self.skipped, suffix=""
+        )
 
 
 #: ELLA's own: the raw text with the LLM's special tokens.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import ReadingRecipe
+from ..config import PROMPT_MARK, ReadingRecipe
 from ..errors import EllaError
 from .tokens import Encoding, SpecialTokens, tokenise
 
@@ -36,7 +36,9 @@ def frame(tokenizer: Any, special: SpecialTokens, text: str, recipe: ReadingReci
         EllaError: the recipe asks for a chat template, and the tokenizer has none that can be used.
     """
     head, tail, trimmed, has_special = "", recipe.suffix, text, False
-    if recipe.system_prompt is not None:
+    if recipe.template is not None:
+        head, _, tail = recipe.template.partition(PROMPT_MARK)
+    elif recipe.system_prompt is not None:
         head, tail, trimmed, has_special = _chat(tokenizer, recipe.system_prompt, text)
     encoding = tokenise(tokenizer, head + trimmed + tail)
     ids, front = encoding.ids, 0
@@ -47,11 +49,13 @@ def frame(tokenizer: Any, special: SpecialTokens, text: str, recipe: ReadingReci
         words = tokenise(tokenizer, trimmed)
         return FramedText(ids, words, front + len(tokenise(tokenizer, head).ids))
     begin, end = len(head), len(head) + len(trimmed)
-    inside = [i for i, (start, _) in enumerate(offsets) if begin <= start < end]
+    # A token of the text may begin before it, with the space in front of a word.
+    inside = [i for i, (left, right) in enumerate(offsets) if left < end and right > begin]
+    inside = inside if trimmed else []
     shift = text.find(trimmed) - begin
     words = Encoding(
         [encoding.ids[i] for i in inside],
-        [(offsets[i][0] + shift, offsets[i][1] + shift) for i in inside],
+        [(max(0, offsets[i][0] + shift), offsets[i][1] + shift) for i in inside],
     )
     start = inside[0] if inside else sum(start < begin for start, _ in offsets)
     return FramedText(ids, words, front + start)

@@ -26,11 +26,13 @@ class WeightedPiece:
         ids: token ids, special ones and those of a chat template included.
         weights: one for each token from `start` on; empty if no word of the prompt has one.
         start: number of tokens that the connector reads before them.
+        skipped: number of tokens in front that it does not read.
     """
 
     ids: list[int]
     weights: list[float]
     start: int
+    skipped: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +56,20 @@ def tokenise_prompt(
     max_length: int = 0,
     chunked: bool = False,
     recipe: ReadingRecipe = PLAIN,
+    markup: bool = True,
 ) -> TokenisedPrompt:
     """Read the markup of a prompt and cut it into pieces that the LLM can read.
 
     The arguments and errors are those of `encode_prompt`.
     """
     tokenizer.check_length(max_length)
-    plain, weights = parse(whole_characters(text))
+    whole = whole_characters(text)
+    plain, weights = parse(whole) if markup else (whole, [1.0] * len(whole))
     has_weights = any(weight != 1 for weight in weights)
     texts, chunk_length = [plain], 0
     if chunked:
         wanted = max_length or recipe.max_tokens or CHUNK_TOKENS
-        chunk_length = recipe_length(recipe, wanted, tokenizer.window - recipe.skipped)
+        chunk_length = recipe_length(recipe, wanted, tokenizer.longest(recipe))
         room = tokenizer.room(recipe, chunk_length)
         texts = list(chunks(plain, lambda part: tokenizer.tokenise(part, recipe), room))
     pieces: list[WeightedPiece] = []
@@ -77,7 +81,8 @@ def tokenise_prompt(
         if has_weights:
             factors = token_weights(chunk, weights[begin:end], read.encoding.starts)
         pieces += [
-            WeightedPiece(piece.ids, factors[piece.words], piece.start) for piece in read.pieces
+            WeightedPiece(piece.ids, factors[piece.words], piece.start, piece.skipped)
+            for piece in read.pieces
         ]
         tokens += read.tokens
         dropped += read.dropped
@@ -103,6 +108,7 @@ def encode_prompt(
     chunked: bool = False,
     on_piece: Callable[[int, int], None] = lambda done, of: None,
     recipe: ReadingRecipe = PLAIN,
+    markup: bool = True,
 ) -> EncodedPrompt:
     """Read a prompt with markup.
 
@@ -115,13 +121,14 @@ def encode_prompt(
             like a prompt of its own with the same `max_length`. Nothing is cut off.
         on_piece: called after each piece that was read, with the number of those and of all.
         recipe: how the connector wants it read, see `Connector.recipe`.
+        markup: False reads the text as it stands, `(words:1.3)` included.
 
     Raises:
         EllaError: `max_length` is more than the LLM can read in one go, or too little for chunks;
             weights or chunks are asked of a tokenizer that can't say which words its tokens stand
             for; the LLM has no chat template for the recipe; or the features are not finite.
     """
-    prompt = tokenise_prompt(encoder.tokenizer, text, max_length, chunked, recipe)
+    prompt = tokenise_prompt(encoder.tokenizer, text, max_length, chunked, recipe, markup)
     empty_D = _empty_feature(encoder, recipe) if prompt.has_weights else None
     features, masks = [], []
     for done, piece in enumerate(prompt.pieces, 1):
@@ -153,7 +160,7 @@ def _read_piece(
     mask_BL = torch.ones(features_BLD.shape[:2], dtype=torch.bool)
     if padding:
         mask_BL[:, slice(padding) if on_left else slice(-padding, None)] = False
-    return features_BLD[:, recipe.skipped :], mask_BL[:, recipe.skipped :]
+    return features_BLD[:, piece.skipped :], mask_BL[:, piece.skipped :]
 
 
 def _stack(

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..config import PLAIN, ReadingRecipe
 from ..errors import EllaError
-from .frame import frame
+from .frame import FramedText, frame
 from .tokens import Encoding, SpecialTokens, tokenise, whole_characters, windows
 
 #: Tokens that are read in one go; longer prompts are read in pieces. T5's attention scores and
@@ -44,12 +44,14 @@ class Piece:
         ids: token ids, special ones and those of a chat template included.
         words: the tokens of the text that are in it.
         start: index of the first of these among the tokens that the connector reads.
+        skipped: tokens in front that the connector does not get.
         tokens: what it counts as in `PromptCounts.tokens`.
     """
 
     ids: list[int]
     words: slice
     start: int
+    skipped: int
     tokens: int
 
 
@@ -119,7 +121,13 @@ class PromptTokenizer:
         if recipe == PLAIN:
             return length - len(self.special)
         framed = frame(self.tokenizer, self.special, "a", recipe)
-        return length - (len(framed.ids) - len(framed.words.ids) - recipe.skipped)
+        return length - (len(framed.ids) - len(framed.words.ids) - _skipped(framed, recipe))
+
+    def longest(self, recipe: ReadingRecipe) -> int:
+        """Return how many tokens the LLM can read beside those that are skipped."""
+        if recipe == PLAIN:
+            return self.window
+        return self.window - _skipped(frame(self.tokenizer, self.special, "a", recipe), recipe)
 
     def read(self, text: str, max_length: int = 0, recipe: ReadingRecipe = PLAIN) -> TokenisedText:
         """Cut a raw text into pieces that the LLM can read.
@@ -136,31 +144,34 @@ class PromptTokenizer:
         pieces = []
         for cut in cuts:
             ids = self.special.frame(encoding.ids[cut])[: max_length or None]
-            pieces.append(Piece(ids, cut, len(self.special.prefix), len(ids)))
+            pieces.append(Piece(ids, cut, len(self.special.prefix), 0, len(ids)))
         return TokenisedText(encoding, pieces, max(0, count - room) if max_length else 0)
 
     def _read_framed(self, text: str, max_length: int, recipe: ReadingRecipe) -> TokenisedText:
         """Read what the recipe puts around a text with it, in one piece, cut off at the end."""
         framed = frame(self.tokenizer, self.special, text, recipe)
-        limit = recipe.skipped + recipe_length(recipe, max_length, self.window - recipe.skipped)
+        skipped = _skipped(framed, recipe)
+        limit = skipped + recipe_length(recipe, max_length, self.window - skipped)
         ids, count = framed.ids[:limit], len(framed.words.ids)
-        if len(ids) <= recipe.skipped:
+        if len(ids) <= skipped:
             raise EllaError(
-                f"The prompt within the LLM's chat template has {len(ids)} tokens, and its first "
-                f"{recipe.skipped} are left out for the connector. Choose the LLM that the "
-                f"connector was trained with in Load LLM (ELLA)."
+                f"The prompt within its template has {len(ids)} tokens, and the first {skipped} "
+                f"are left out for the connector. Choose the LLM that the connector was trained "
+                f"with in Load LLM (ELLA); if ELLA Prompt Template is in the graph, lower its "
+                f"skip_tokens."
             )
         # A template that is shorter than what is skipped takes words with it.
         words = slice(
-            min(count, max(0, recipe.skipped - framed.start)),
+            min(count, max(0, skipped - framed.start)),
             min(count, max(0, len(ids) - framed.start)),
         )
         read = len(framed.words.ids[words])
         piece = Piece(
             ids,
             words,
-            framed.start + words.start - recipe.skipped,
-            len(ids) if recipe.system_prompt is None else read,
+            framed.start + words.start - skipped,
+            skipped,
+            read if recipe.has_template else len(ids),
         )
         return TokenisedText(framed.words, [piece], count - read)
 
@@ -175,6 +186,12 @@ class PromptTokenizer:
                 f"max_length is {max_length}, but this LLM reads at most {self.window} tokens at "
                 f"once. Set it to {self.window} or less in LLM Text Encode (ELLA), or to 0."
             )
+
+
+def _skipped(framed: FramedText, recipe: ReadingRecipe) -> int:
+    wanted = framed.start if recipe.skipped is None else recipe.skipped
+    # Of an empty prompt a token is left: every prompt has it beside it, in case of a strength.
+    return wanted if framed.words.ids else min(wanted, max(0, len(framed.ids) - 1))
 
 
 def recipe_length(recipe: ReadingRecipe, max_length: int, longest: int) -> int:

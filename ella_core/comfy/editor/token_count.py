@@ -133,7 +133,7 @@ def count_tokens(
 
     prompt = tokenise_prompt(tokenizer, text, max_length, chunked, recipe)
     read = limit = min(max_length or trained, trained)
-    if recipe.system_prompt is not None:  # a chat template's own tokens are not counted
+    if recipe.has_template:  # a chat template's own tokens are not counted
         limit = max(1, tokenizer.room(recipe, read))
     beyond = ""
     over = bool(prompt.dropped) or (prompt.tokens > limit and prompt.chunks == 1)

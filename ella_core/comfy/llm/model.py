@@ -12,7 +12,7 @@ from comfy import model_management
 from comfy.cli_args import args
 from comfy.utils import ProgressBar
 
-from ...config import ADAPTER_RECIPES, PLAIN, QUANTIZATIONS, ReadingRecipe
+from ...config import ADAPTER_RECIPES, PLAIN, QUANTIZATIONS, PromptTemplate, ReadingRecipe
 from ...errors import EllaError
 from ..editor.events import send_report
 from ..files.folders import file_identity
@@ -38,6 +38,7 @@ class _Asked:
     max_length: int
     chunked: bool = False
     markup: bool = True
+    template: PromptTemplate | None = None
 
 
 class LLM:
@@ -80,9 +81,14 @@ class LLM:
         self._identity = file_identity(path)
         self._encoder: TextEncoder | None = None
         self.patcher: WholeModelPatcher | None = None
-        self._empty: dict[tuple[int, ReadingRecipe], EncodedPrompt] = {}  # by max_length
+        # By max_length and what is around them.
+        self._empty: dict[tuple[int, PromptTemplate | None, ReadingRecipe], EncodedPrompt] = {}
         # Equal prompts are one object, so that the connector computes their contexts once.
         self._in_use: WeakValueDictionary[tuple[Any, ...], EncodedPrompt] = WeakValueDictionary()
+
+    def within(self, template: PromptTemplate) -> "TemplatedLLM":
+        """Return the LLM with a template around every prompt that it reads."""
+        return TemplatedLLM(self, template)
 
     def get_ram_usage(self) -> int:
         """Return the bytes of the weights, by which ComfyUI's --cache-ram chooses what to evict."""
@@ -90,7 +96,12 @@ class LLM:
         return size
 
     def encode(
-        self, text: str, max_length: int, chunked: bool = False, markup: bool = True
+        self,
+        text: str,
+        max_length: int,
+        chunked: bool = False,
+        markup: bool = True,
+        template: PromptTemplate | None = None,
     ) -> LLMEmbeds:
         """Read a prompt on the device that ComfyUI gives to text encoders, or find it in the cache.
 
@@ -101,13 +112,13 @@ class LLM:
             text: see `encode_prompt`.
             max_length: see there.
             chunked: see there.
-            markup: False reads the text as it stands, `(words:1.3)` included, in one go.
+            markup: see there.
+            template: goes around the prompt in place of what a connector wants there.
 
         Raises:
             EllaError: see `load_text_encoder` and `encode_prompt`.
         """
-        asked = _Asked(text, max_length, chunked, markup)
-        embeds = self._embeds(asked, self._recipe if markup else PLAIN)
+        embeds = self._embeds(_Asked(text, max_length, chunked, markup, template), self._recipe)
         ((prompt, _),) = embeds.parts
         send_report("prompt", _summarise(prompt), **_counts(prompt))
         return embeds
@@ -116,9 +127,10 @@ class LLM:
         prompt = self._read(asked, recipe)
         if prompt.dropped:
             logger.warning("%s", _summarise(prompt))
-        about = (asked.max_length, recipe)
+        about = (asked.max_length, asked.template, recipe)
         if about not in self._empty:
-            self._empty[about] = self._read(_Asked("", asked.max_length), recipe)
+            nothing = _Asked("", asked.max_length, template=asked.template)
+            self._empty[about] = self._read(nothing, recipe)
         empty = self._empty[about]
         again = _reader(ref(self), self._opened_with, asked)
         return LLMEmbeds(((prompt, 1.0),), ((empty, 1.0),), self.name, recipe, again)
@@ -131,16 +143,14 @@ class LLM:
         prompt = self._in_use.get((asked, recipe))
         if prompt is not None:
             return prompt
-        about = (*astuple(asked), *([] if recipe == PLAIN else astuple(recipe)))
+        wanted = asked.template.over(recipe) if asked.template else recipe
+        about = (asked.text, asked.max_length, asked.chunked, asked.markup)
+        about += () if wanted == PLAIN else astuple(wanted)
         key = cache_key(self._identity, str(self._dtype), self._quantization, *about)
         prompt = feature_cache().get(key)
         if prompt is None:
-            encoder, text, length = self._loaded(), asked.text, asked.max_length
-            if asked.markup:
-                options = (asked.chunked, _show_pieces, recipe)
-                prompt = encode_prompt(encoder, text, length, *options)
-            else:
-                (prompt,) = encoder.encode([text], length)
+            options = (asked.chunked, _show_pieces, wanted, asked.markup)
+            prompt = encode_prompt(self._loaded(), asked.text, asked.max_length, *options)
             feature_cache().put(key, prompt)
         features = prompt.features.to(model_management.intermediate_device())
         self._in_use[asked, recipe] = prompt = replace(prompt, features=features)
@@ -180,6 +190,31 @@ class LLM:
         model_management.load_models_gpu([self.patcher], force_full_load=True)
         bar.update_absolute(3)
         return self._encoder
+
+
+@dataclass(frozen=True)
+class TemplatedLLM:
+    """ELLA_LLM: an LLM that reads every prompt within a template of the user's."""
+
+    llm: LLM
+    template: PromptTemplate
+
+    @property
+    def patcher(self) -> WholeModelPatcher | None:
+        """What moves the LLM between devices."""
+        return self.llm.patcher
+
+    def get_ram_usage(self) -> int:
+        """Return the bytes of the LLM's weights."""
+        return self.llm.get_ram_usage()
+
+    def encode(self, text: str, max_length: int, chunked: bool = False) -> LLMEmbeds:
+        """Read a prompt within the template; see `LLM.encode`."""
+        return self.llm.encode(text, max_length, chunked, template=self.template)
+
+    def within(self, template: PromptTemplate) -> "TemplatedLLM":
+        """Return the LLM with another template in place of this one."""
+        return TemplatedLLM(self.llm, template)
 
 
 def _reader(

@@ -175,8 +175,11 @@ def test_an_llm_that_can_not_chat(llama):
 
 
 def test_a_template_of_which_nothing_is_left(gemma):
-    with pytest.raises(EllaError, match="has 127 tokens, and its first 200 are left out"):
-        encode_prompt(open_llm(gemma), "", recipe=replace(GEMMA, skipped=200))
+    recipe = replace(GEMMA, skipped=200)
+    with pytest.raises(EllaError, match="has 128 tokens, and the first 200 are left out"):
+        encode_prompt(open_llm(gemma), "a", recipe=recipe)
+    # The empty prompt is read beside every other, whether it is used or not.
+    assert encode_prompt(open_llm(gemma), "", recipe=recipe).features.shape[1] == 1
 
 
 def test_weights_reach_the_words_behind_a_template(gemma):

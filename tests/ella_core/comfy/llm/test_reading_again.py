@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from ella_core.config import ADAPTER_RECIPES, PLAIN
+from ella_core.config import ADAPTER_RECIPES, PLAIN, PromptTemplate
 from ella_core.text_encoders import encode_prompt, load_text_encoder
 from support.llms import write_gemma
 from support.models import write_llama
@@ -80,3 +80,31 @@ def test_other_llms_read_as_it_stands(tmp_path):
     embeds = LLM("llama", tmp_path / "llama", "fp32").encode(TEXT, 0)
     assert embeds.recipe == PLAIN
     torch.testing.assert_close(features(embeds), expected(tmp_path / "llama", PLAIN))
+
+
+OWN = PromptTemplate("Paint.", "%system%\n<start_of_turn>%prompt%<end_of_turn>", None)
+
+
+@pytest.mark.parametrize("recipe", [GEMMA, PLAIN])
+def test_a_template_of_ones_own_stays_whatever_the_connector_wants(gemma, recipe):
+    """Beside a prompt without one, too."""
+    llm = LLM("gemma", gemma, "fp32")
+    embeds = llm.within(PromptTemplate("", None, 3)).within(OWN).encode(TEXT, 0)  # the later one
+    assert embeds.recipe == GEMMA
+    own = OWN.over(recipe)
+    assert own.max_tokens == recipe.max_tokens
+    read = embeds.under(recipe)
+    torch.testing.assert_close(features(read), expected(gemma, own))
+    torch.testing.assert_close(features(read.with_strength(0)), expected(gemma, own, ""))
+    mixed = llm.encode("a dog", 0).blended_with(embeds, 0.25).under(recipe)
+    for (prompt, _), wanted in zip(
+        mixed.parts, [expected(gemma, recipe, "a dog"), expected(gemma, own)], strict=True
+    ):
+        torch.testing.assert_close(prompt.features, wanted)
+
+
+def test_a_text_without_markup_has_no_weights(gemma):
+    prompt = LLM("gemma", gemma, "fp32").encode(TEXT, 0, markup=False)
+    escaped = TEXT.replace("(", "\\(").replace(")", "\\)")
+    torch.testing.assert_close(features(prompt), expected(gemma, GEMMA, escaped))
+    assert features(prompt).shape[1] > expected(gemma, GEMMA).shape[1]
