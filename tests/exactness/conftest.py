@@ -6,6 +6,7 @@ import pytest
 
 from support.exactness import SMALL, ExactGraph, Exactness
 from support.models import write_clip, write_gligen, write_t2i_adapter
+from support.sdxl import NEGATIVE, POSITIVE, THIRD, Prompt, models
 from tiny_models import draw_checkpoint
 
 
@@ -40,3 +41,10 @@ def exact(host):
 def new_graph(infos):
     """Makes an `ExactGraph`; takes its arguments."""
     return partial(ExactGraph, infos)
+
+
+@pytest.fixture(scope="module")
+def prompts(host):
+    """What SDXL's U-Net must get for a few prompts; its models are there meanwhile."""
+    with models(host):
+        yield {text: Prompt(host, text) for text in (POSITIVE, NEGATIVE, THIRD)}

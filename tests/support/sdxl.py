@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from ella_core.config import ADAPTER_RECIPES, LLMAdapterConfig, ResamplerConfig, TimeConfig
 
 from . import reference
-from .host import LLM_DIM, T5, EllaGraph, Host
+from .exactness import TOLERANCE
+from .host import LLM_DIM, T5, EllaGraph, Host, relative_error
 from .llms import write_gemma, write_t5gemma
 from .models import write_controlnet
 
@@ -23,6 +24,7 @@ CONTROLNET = "sdxl-controlnet.safetensors"
 CHECKPOINT, ADAPTER, ELLA_SDXL = "sdxl.safetensors", "adapter.safetensors", "ella-sdxl.safetensors"
 GEMMA, T5GEMMA = "gemma", "t5gemma"
 MAX_TOKENS = 256
+POSITIVE, NEGATIVE, THIRD = "A red cat.", "", "Two (blue) dogs run."
 
 #: Narrow in front: at SDXL's widths a block has 50M parameters.
 ADAPTER_CONFIG = LLMAdapterConfig(48, 2048, 1, 0, max_tokens=MAX_TOKENS, num_latents=12)
@@ -106,6 +108,39 @@ def embedded(*numbers: float) -> torch.Tensor:
     return torch.cat(parts)
 
 
+# height, width, crop, crop, target height, target width: ComfyUI's own, of a latent of 64 pixels
+SIZES = embedded(64, 64, 0, 0, 64, 64)
+
+
+def run(host: Host, graph: EllaGraph):
+    """Run a graph that must succeed."""
+    result = host.run(graph)
+    assert result.error is None, result.error["exception_message"]
+    return result
+
+
+def off_by(row: Row, expected, samples: int = 1) -> float:
+    """The worst relative error of a row's context and pooled embedding."""
+    assert len(row.context) == len(row.pooled) == samples
+    pairs = [(row.context, expected[0]), (row.pooled, expected[1])]
+    return max(relative_error(x, wanted[0]) for found, wanted in pairs for x in found)
+
+
+def check(host: Host, name: str, expected, samples: int = 1, sizes=SIZES) -> list[Row]:
+    """Each row is `expected` of its index and timestep: (context, pooled)."""
+    found = rows(host, name)
+    assert {row.index for row in found} == set(range(len(expected)))
+    for row in found:
+        assert off_by(row, expected[row.index](row.timestep), samples) < TOLERANCE
+        torch.testing.assert_close(row.sizes, sizes.expand(samples, -1), rtol=0, atol=1e-3)
+    return found
+
+
+def adapted(prompt: "Prompt", llm: str = "gemma"):
+    """What `check` expects of a connector that knows no timestep."""
+    return lambda _: getattr(prompt, llm)
+
+
 class Prompt:
     """What the U-Net must get for a prompt, from transformers and plain functions alone."""
 
@@ -127,7 +162,7 @@ class Prompt:
         model = transformers.AutoModelForCausalLM.from_pretrained(folder)
         with torch.no_grad():
             features = model(**inputs, output_hidden_states=True).hidden_states[-1][:, 27:]
-        return self._adapted(features, None)
+        return self.adapted(features, None)
 
     @cached_property
     def t5gemma(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -144,9 +179,10 @@ class Prompt:
         model = transformers.T5GemmaEncoderModel.from_pretrained(folder, is_encoder_decoder=False)
         with torch.no_grad():
             features = model(**inputs).last_hidden_state
-        return self._adapted(features, inputs.attention_mask)
+        return self.adapted(features, inputs.attention_mask)
 
-    def _adapted(self, features, mask):
+    def adapted(self, features, mask):
+        """What the adapter makes of (1, L, D) features."""
         with torch.no_grad():
             return reference.llm_adapter(self._weights("llm_adapters", ADAPTER), features, mask)
 

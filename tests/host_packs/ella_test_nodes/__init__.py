@@ -187,18 +187,18 @@ class SlowConnector:
 
 
 class ForeignConnector:
-    """Another pack's output on a wire that is called ELLA too."""
+    """Another pack's outputs on wires that are called as ours are."""
 
     CATEGORY = "ELLA tests"
     FUNCTION = "make"
-    RETURN_TYPES = ("ELLA",)
+    RETURN_TYPES = ("ELLA", "LLM_MODEL")
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
         return {"required": {}}
 
     def make(self):
-        return ({},)
+        return ({}, {})
 
 
 class ModelWithoutWeights:
