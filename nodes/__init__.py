@@ -5,7 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from ..ella_core.comfy.editor.node_ids import report_shared_ids
 from ..ella_core.comfy.editor.routes import register_routes
 from ..ella_core.comfy.files.folders import register_folders
-from . import conditioning, downloads, loaders, official, text
+from . import adapter_pack, conditioning, downloads, loaders, official, sdxl, text
 
 
 class EllaExtension(ComfyExtension):
@@ -17,7 +17,15 @@ class EllaExtension(ComfyExtension):
 
         register_folders()
         register_routes()
-        ours = [*loaders.NODES, *text.NODES, *conditioning.NODES, *downloads.NODES]
+        topics = (loaders, text, conditioning, sdxl, downloads)
+        ours = [node for topic in topics for node in topic.NODES]
         report_shared_ids([*ours, *official.NODES], NODE_CLASS_MAPPINGS)
-        # ComfyUI-ELLA owns these ids. If it is loaded later, its nodes replace these.
-        return ours if "T5TextEncode #ELLA" in NODE_CLASS_MAPPINGS else [*ours, *official.NODES]
+        # Other packs own the ids below. Where they are loaded later, their nodes replace these.
+        if "T5TextEncode #ELLA" not in NODE_CLASS_MAPPINGS:
+            ours += official.NODES
+        # Some are words that further packs use too, for nodes that have nothing to do with these.
+        return ours + [
+            node
+            for node in adapter_pack.NODES
+            if node.GET_SCHEMA().node_id not in NODE_CLASS_MAPPINGS
+        ]

@@ -4,6 +4,7 @@ Ids, inputs and outputs are those of that pack. Its inputs that describe the sam
 scheduler, steps, denoise) are accepted and ignored.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,9 +20,7 @@ from ..ella_core.comfy.official import OfficialEmbeds, TextEncoderSettings
 from ..ella_core.comfy.sampling.conditioning import Conditioning, patch_model
 from ..ella_core.comfy.sampling.connector import ELLA, check_model, load_ella
 from ..ella_core.errors import EllaError
-from .types import EllaType
-
-CATEGORY = "ELLA/deprecated"
+from .types import EllaType, deprecated_schema
 
 OfficialEmbedsType = io.Custom("ELLA_EMBEDS")
 TextEncoderType = io.Custom("T5_TEXT_ENCODER")
@@ -34,19 +33,7 @@ _CLIP = "CONDITIONING from CLIP Text Encode, whose tokens follow ELLA's."
 _JOINING = "clip of ELLA Conditioning"
 
 
-def _schema(
-    node_id: str, name: str, instead: str, inputs: list[io.Input], outputs: list[io.Output]
-) -> io.Schema:
-    return io.Schema(
-        node_id=node_id,
-        display_name=f"{name} (now {instead})",
-        category=CATEGORY,
-        description=f"Keeps graphs running that were made with TencentQQGYLab/ComfyUI-ELLA. In "
-        f"new graphs: {instead}.",
-        inputs=inputs,
-        outputs=outputs,
-        is_deprecated=True,
-    )
+_schema = partial(deprecated_schema, "TencentQQGYLab/ComfyUI-ELLA")
 
 
 def _embeds_input(name: str) -> io.Input:

@@ -4,10 +4,20 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..ella_core.comfy.llm.model import LLM
-from ..ella_core.config import CHUNK_TOKENS, LONG_PROMPT, ConnectorMetadata
+from ..ella_core.comfy.llm.model import LLM, TemplatedLLM
+from ..ella_core.config import (
+    ADAPTER_RECIPES,
+    CHUNK_TOKENS,
+    LONG_PROMPT,
+    PROMPT_MARK,
+    SYSTEM_MARK,
+    ConnectorMetadata,
+    PromptTemplate,
+)
 from ..ella_core.errors import EllaError
 from .types import CATEGORY, EmbedsType, LLMType, search_aliases
+
+_SYSTEM_PROMPT = ADAPTER_RECIPES["gemma3_text"].system_prompt
 
 
 class ELLALLMTextEncode(io.ComfyNode):
@@ -21,7 +31,7 @@ class ELLALLMTextEncode(io.ComfyNode):
             description="Encodes a prompt with the LLM. Write whole sentences: who does what, "
             "where, and what each thing looks like. An empty prompt is the usual negative.",
             inputs=[
-                LLMType.Input("llm", tooltip="From Load LLM (ELLA)."),
+                LLMType.Input("llm", tooltip="From Load LLM (ELLA) or ELLA Prompt Template."),
                 io.String.Input(
                     "text",
                     multiline=True,
@@ -61,7 +71,7 @@ class ELLALLMTextEncode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, llm: LLM, text: str, max_length: int, long_prompt: str = "whole"
+        cls, llm: LLM | TemplatedLLM, text: str, max_length: int, long_prompt: str = "whole"
     ) -> io.NodeOutput:
         if long_prompt not in LONG_PROMPT:  # ComfyUI 0.3.75 does not check it
             raise EllaError(
@@ -71,4 +81,56 @@ class ELLALLMTextEncode(io.ComfyNode):
         return io.NodeOutput(llm.encode(text, max_length, chunked=long_prompt == "chunk"))
 
 
-NODES: list[Any] = [ELLALLMTextEncode]
+class ELLAPromptTemplate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ELLAPromptTemplate",
+            **search_aliases("ELLAPromptTemplate"),
+            display_name="ELLA Prompt Template",
+            category=CATEGORY,
+            description="Puts a system prompt or a template of your own around every prompt that "
+            "the LLM reads. Left out, the LLM reads as the connector was trained, which is best "
+            "for most prompts.",
+            inputs=[
+                LLMType.Input("llm", tooltip="From Load LLM (ELLA)."),
+                io.String.Input(
+                    "system_prompt",
+                    multiline=True,
+                    default=_SYSTEM_PROMPT,
+                    tooltip="What the system says in the LLM's chat template.",
+                ),
+                io.String.Input(
+                    "template",
+                    multiline=True,
+                    default="",
+                    tooltip=f"Takes the chat template's place: any text with {PROMPT_MARK} where "
+                    f"the prompt is to stand, and {SYSTEM_MARK} for the system prompt. Empty is "
+                    f"the LLM's own chat template; {PROMPT_MARK} alone is no template.",
+                ),
+                io.Int.Input(
+                    "skip_tokens",
+                    default=-1,
+                    min=-1,
+                    max=2048,
+                    tooltip="Number of tokens in front that the connector does not get. -1: all "
+                    "in front of the prompt.",
+                ),
+            ],
+            outputs=[
+                LLMType.Output(
+                    display_name="ELLA_LLM",
+                    tooltip="The LLM with this template, for LLM Text Encode.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, llm: LLM | TemplatedLLM, system_prompt: str, template: str, skip_tokens: int
+    ) -> io.NodeOutput:
+        skipped = None if skip_tokens < 0 else skip_tokens
+        return io.NodeOutput(llm.within(PromptTemplate(system_prompt, template or None, skipped)))
+
+
+NODES: list[Any] = [ELLALLMTextEncode, ELLAPromptTemplate]

@@ -7,6 +7,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 CATEGORY = "ELLA"
+DEPRECATED = "ELLA/deprecated"
 
 EllaType = io.Custom("ELLA")
 LLMType = io.Custom("ELLA_LLM")
@@ -24,3 +25,32 @@ def search_aliases(node_id: str, schema: type = io.Schema) -> dict[str, list[str
         return {}
     terms: dict[str, list[str]] = json.loads(_SEARCH_TERMS.read_text(encoding="utf-8"))
     return {"search_aliases": terms[node_id]}
+
+
+def deprecated_schema(
+    pack: str,
+    node_id: str,
+    name: str,
+    instead: str,
+    inputs: list[io.Input],
+    outputs: list[io.Output],
+) -> io.Schema:
+    """Return the schema of a node that keeps another pack's graphs running.
+
+    Args:
+        pack: the other pack.
+        node_id: the node's id there.
+        name: what it is called there.
+        instead: the node of ours to use in new graphs.
+        inputs: as they are there.
+        outputs: as they are there.
+    """
+    return io.Schema(
+        node_id=node_id,
+        display_name=f"{name} (now {instead})",
+        category=DEPRECATED,
+        description=f"Keeps graphs running that were made with {pack}. In new graphs: {instead}.",
+        inputs=inputs,
+        outputs=outputs,
+        is_deprecated=True,
+    )

@@ -108,6 +108,21 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "blend": Node("ELLABlendEmbeds", (1, 0), {}, {"embeds_a": ("a", 0), "embeds_b": ("b", 0)}),
         "both": condition(1, 150, positive=("blend", 0)),
     },
+    "ELLAPromptTemplate": {
+        "llm": Node("ELLALoadLLM", (0, 0), {"llm_name": "gemma-3-1b-it"}),
+        "template": Node("ELLAPromptTemplate", (1, 0), {}, {"llm": ("llm", 0)}, 260),
+        "positive": Node("ELLALLMTextEncode", (2, 0), {"text": FOX}, {"llm": ("template", 0)}, 180),
+    },
+    "ELLASDXLOptions": {
+        "both": condition(0, 0),
+        "clip": Node("CLIPTextEncode", (0, 230), {"text": "pixel art"}, {}, 110),
+        "options": Node(
+            "ELLASDXLOptions",
+            (1, 0),
+            {"clip_pooled": 0.5},
+            {"conditioning": ("both", 1), "clip": ("clip", 0)},
+        ),
+    },
     "ELLADownloadModels": {
         "download": Node("ELLADownloadModels", (0, 0)),
         "report": Node("PreviewAny", (1, 0), {}, {"source": ("download", 0)}),
@@ -160,8 +175,28 @@ def joined(column: float, y: int, node_id: str, clip: str, embeds: str) -> Node:
     return Node(node_id, (column, y), {}, {"cond": (clip, 0), "embeds": (embeds, 0)})
 
 
-# Of the official pack's nodes; a picture serves the pages of several.
-OFFICIAL_GRAPHS: dict[str, dict[str, Node]] = {
+GEMMA, T5GEMMA = "gemma-3-1b-it", "t5gemma-2b-2b-ul2"
+
+
+def adapted(
+    llm: str, encoder: str, applied: str, values: tuple[str, str], text: str
+) -> dict[str, Node]:
+    """One prompt through an LLM and an adapter; names of the LLM's file and of its inputs."""
+    name, prefix = values
+    inputs = {f"{prefix}model": ("llm", 0), f"{prefix}tokenizer": ("llm", 1)}
+    outputs = {"llm_hidden_states": ("text", 0), "llm_adapter": ("adapter", 0)}
+    if encoder == "T5GEMMATextEncoder":
+        outputs["llm_attention_mask"] = ("text", 1)
+    return {
+        "llm": Node(llm, (0, 0), {"model_name": name}),
+        "adapter": Node("LLMAdapterLoader", (0, 220)),
+        "text": Node(encoder, (1, 0), {"text": text}, inputs, 320),
+        "applied": Node(applied, (2, 0), {}, outputs),
+    }
+
+
+# Of other packs' nodes; a picture serves the pages of several.
+PACK_GRAPHS: dict[str, dict[str, Node]] = {
     "official-apply": {
         **official_loaders(),
         "positive": t5_text(1, 150, FOX),
@@ -204,4 +239,14 @@ OFFICIAL_GRAPHS: dict[str, dict[str, Node]] = {
         # Beside the node that it feeds, or its link would run below the texts.
         "ella": official_ella(2, 80),
     },
+    "adapter-gemma": adapted(
+        "LLMModelLoader", "LLMTextEncoder", "ApplyLLMToSDXLAdapter", (GEMMA, ""), FOX
+    ),
+    "adapter-t5gemma": adapted(
+        "T5GEMMALoader",
+        "T5GEMMATextEncoder",
+        "t5gemmaApplyLLMToSDXLAdapter",
+        (T5GEMMA, "llm_"),
+        FOX,
+    ),
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, reexec_in_environment
-from help_graphs import COLUMN, GRAPHS, LLM, OFFICIAL_GRAPHS, WIDE_COLUMN
+from help_graphs import COLUMN, GRAPHS, LLM, PACK_GRAPHS, WIDE_COLUMN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -52,7 +52,7 @@ def draw(editor: "Editor", name: str, folder: Path) -> Path:
 
     editor.clear()
     nodes, column = (
-        (OFFICIAL_GRAPHS[name], WIDE_COLUMN) if name in OFFICIAL_GRAPHS else (GRAPHS[name], COLUMN)
+        (PACK_GRAPHS[name], WIDE_COLUMN) if name in PACK_GRAPHS else (GRAPHS[name], COLUMN)
     )
     graph = {key: asdict(node) for key, node in nodes.items()}
     width, height = editor.page.evaluate(
@@ -88,7 +88,7 @@ def main() -> int:
             print(HOW_TO_GET_ONE)
             return 1
         editor = open_editor(browser, server)
-        for name in sys.argv[1:] or [*GRAPHS, *OFFICIAL_GRAPHS]:
+        for name in sys.argv[1:] or [*GRAPHS, *PACK_GRAPHS]:
             print(draw(editor, name, PICTURES))
     return 0
 

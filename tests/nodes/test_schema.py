@@ -23,6 +23,16 @@ NODES = {
         {"llm": "ELLA_LLM", "text": "STRING", "max_length": "INT", "long_prompt?": "COMBO"},
         ["ELLA_LLM_EMBEDS"],
     ),
+    "ELLAPromptTemplate": (
+        "ELLA Prompt Template",
+        {
+            "llm": "ELLA_LLM",
+            "system_prompt": "STRING",
+            "template": "STRING",
+            "skip_tokens": "INT",
+        },
+        ["ELLA_LLM"],
+    ),
     "ELLATimestepConditioning": (
         "ELLA Timestep Conditioning",
         {
@@ -50,6 +60,21 @@ NODES = {
         "ELLA Blend Embeds",
         {"embeds_a": "ELLA_LLM_EMBEDS", "embeds_b": "ELLA_LLM_EMBEDS", "factor": "FLOAT"},
         ["ELLA_LLM_EMBEDS"],
+    ),
+    "ELLASDXLOptions": (
+        "ELLA SDXL Options",
+        {
+            "conditioning": "CONDITIONING",
+            "clip_pooled": "FLOAT",
+            "width": "INT",
+            "height": "INT",
+            "crop_w": "INT",
+            "crop_h": "INT",
+            "target_width": "INT",
+            "target_height": "INT",
+            "clip?": "CONDITIONING",
+        },
+        ["CONDITIONING"],
     ),
     "ELLADownloadModels": ("Download ELLA models", {"models": "COMBO"}, ["STRING"]),
 }
