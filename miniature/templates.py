@@ -47,8 +47,9 @@ def adapt(path: Path, llm_name: str) -> dict[str, Any]:
 
 
 def adapt_all(llm_name: str) -> dict[str, dict[str, Any]]:
-    """Return file name -> workflow of all ten."""
-    return {path.stem: adapt(path, llm_name) for path in sorted(WORKFLOW.parent.glob("*.json"))}
+    """Return file name -> workflow of all for Stable Diffusion 1.5, which the miniature is."""
+    paths = sorted(WORKFLOW.parent.glob("*.json"))
+    return {path.stem: adapt(path, llm_name) for path in paths if "sdxl" not in path.stem}
 
 
 def write_inputs(folder: Path) -> None:

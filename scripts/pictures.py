@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 IMAGES = ROOT / "docs/images"
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 WRONG = "v2-1_768-ema-pruned.safetensors"  # not Stable Diffusion 1.5, for the error dialog
+SDXL = [
+    ("checkpoints", "rouwei_080_base_fp16.safetensors"),
+    ("llm_adapters", "rouweiGemma_g31b27k.safetensors"),
+]
 CARD = 800  # width and height of a template's picture; ComfyUI shows it in a square
 GRAPH = 1600  # width in which the graph is drawn
 MARGIN = 20  # around a graph, in its own units
@@ -98,6 +102,11 @@ def assemble(base: Path) -> None:
     write_t5(models / "text_encoders/models--google--flan-t5-xl--text_encoder", width=32)
     config = ResamplerConfig(layers=2, llm_dim=32)
     draw_connector(models / "ella/ella-sd1.5-tsc-t5xl.safetensors", config)
+    # SDXL's, which are shown and not run.
+    write_t5(models / "text_encoders/gemma-3-1b-it", width=32)
+    for folder, name in SDXL:
+        (models / folder).mkdir(exist_ok=True)
+        (models / folder / name).touch()
     (base / "input").mkdir()
     shutil.copy(host_dir() / "input/example.png", base / "input")
 

@@ -4,6 +4,7 @@ import pytest
 
 from comfyui import PACK_NAME
 from editor import Editor
+from support.sdxl import models
 from support.workflows import WORKFLOWS, read, small
 from workflow import to_api
 
@@ -13,9 +14,10 @@ each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path
 @pytest.fixture(scope="module")
 def open_editor(browser, host):
     """The editor of a host that has all the small models: it lists them when it opens."""
-    for path in WORKFLOWS:
-        small(host, path)
-    return Editor(browser, host.server)
+    with models(host):
+        for path in WORKFLOWS:
+            small(host, path)
+        yield Editor(browser, host.server)
 
 
 def content(workflow, like):

@@ -10,6 +10,8 @@ from bootstrap import host_dir
 
 from . import golden_adapter, golden_weights
 
+CLIP_G_LAYERS = 3  # of 32
+
 
 def write_tsc(path: Path, **dims) -> dict[str, torch.Tensor]:
     """A TSC of any size in the released layout; returns its tensors."""
@@ -111,6 +113,31 @@ def write_clip(path: Path) -> None:
     tiny_models.draw(model, torch.Generator().manual_seed(0))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: t.half().contiguous() for k, t in model.state_dict().items()}, path)
+
+
+def add_sdxl_clips(checkpoint: Path, path: Path) -> None:
+    """A copy of a checkpoint with SDXL's CLIPs: CLIP-L, and of CLIP-G the last layers.
+
+    The tests' ComfyUI takes a CLIP-G of CLIP_G_LAYERS for SDXL's, see `tests/host_packs`.
+    """
+    import tiny_models
+
+    tiny_models.import_host()
+    import comfy.ops
+    from comfy.clip_model import CLIPTextModel
+
+    clip = path.with_name("clip.part")
+    write_clip(clip)
+    state = load_file(checkpoint)
+    state |= {f"conditioner.embedders.0.transformer.{k}": t for k, t in load_file(clip).items()}
+    clip.unlink()
+    config = json.loads((host_dir() / "comfy/clip_config_bigg.json").read_text())
+    config["num_hidden_layers"] = CLIP_G_LAYERS
+    model = CLIPTextModel(config, torch.float32, "cpu", comfy.ops.disable_weight_init)
+    tiny_models.draw(model, torch.Generator().manual_seed(1))
+    prefix = "conditioner.embedders.1.model.transformer."
+    state |= {f"{prefix}{k}": t.half().contiguous() for k, t in model.state_dict().items()}
+    save_file(state, path)
 
 
 def add_clip(checkpoint: Path, path: Path) -> None:

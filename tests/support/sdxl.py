@@ -18,10 +18,11 @@ from . import reference
 from .exactness import TOLERANCE
 from .host import LLM_DIM, T5, EllaGraph, Host, relative_error
 from .llms import write_gemma, write_t5gemma
-from .models import write_controlnet
+from .models import add_sdxl_clips, write_controlnet
 
 CONTROLNET = "sdxl-controlnet.safetensors"
 CHECKPOINT, ADAPTER, ELLA_SDXL = "sdxl.safetensors", "adapter.safetensors", "ella-sdxl.safetensors"
+WITH_CLIPS = "sdxl-with-clips.safetensors"  # not among `models`: see `write_with_clips`
 GEMMA, T5GEMMA = "gemma", "t5gemma"
 MAX_TOKENS = 256
 POSITIVE, NEGATIVE, THIRD = "A red cat.", "", "Two (blue) dogs run."
@@ -56,8 +57,16 @@ def models(host: Host) -> Iterator[None]:
     yield
     for file in (checkpoint, controlnet, adapter, ella):
         file.unlink()
+    checkpoint.with_name(WITH_CLIPS).unlink(missing_ok=True)
     for folder in llms:
         shutil.rmtree(folder)
+
+
+def write_with_clips(host: Host) -> None:
+    """Add the checkpoint with SDXL's two CLIPs, unless it is there."""
+    folder = host.models / "checkpoints"
+    if not (folder / WITH_CLIPS).is_file():
+        add_sdxl_clips(folder / CHECKPOINT, folder / WITH_CLIPS)
 
 
 class SDXLGraph(EllaGraph):

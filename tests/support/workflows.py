@@ -9,10 +9,11 @@ from workflow import set_widgets, widgets
 
 from .host import T5, Host
 from .models import add_clip
+from .sdxl import ADAPTER, CHECKPOINT, GEMMA, WITH_CLIPS, write_with_clips
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 STEPS = 2
-SMALLER = 4  # sizes and positions in pixels are divided by that
+SMALLER = {False: 4, True: 16}  # for SDXL: sizes and positions in pixels are divided by that
 MEGAPIXELS = 0.02  # 144 x 144, where a node takes them
 
 _WITH_CLIP = "sd15-with-clip.safetensors"
@@ -24,6 +25,7 @@ _CHOSEN = {
     "lora_name": "lora.safetensors",
     "steps": STEPS,
 }
+_CHOSEN_SDXL = {**_CHOSEN, "ckpt_name": CHECKPOINT, "ella_name": ADAPTER, "llm_name": GEMMA}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -32,18 +34,26 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_sdxl(path: Path) -> bool:
+    """Whether a workflow is for SDXL. `small` then needs `sdxl.models`."""
+    return path.stem.startswith("ella-sdxl")
+
+
 def small(host: Host, path: Path) -> dict[str, Any]:
     """The same workflow with small models, small pictures and few steps; makes what it needs."""
-    workflow = read(path)
+    workflow, sdxl = read(path), is_sdxl(path)
     types = {node["type"] for node in workflow["nodes"]}
-    set_widgets(workflow, **_CHOSEN)
-    if "CLIPTextEncode" in types:
+    set_widgets(workflow, **(_CHOSEN_SDXL if sdxl else _CHOSEN))
+    if "CLIPTextEncode" in types and sdxl:
+        write_with_clips(host)
+        set_widgets(workflow, ckpt_name=WITH_CLIPS)
+    elif "CLIPTextEncode" in types:
         set_widgets(workflow, ckpt_name=_WITH_CLIP)
         checkpoints = host.models / "checkpoints"
         if not (checkpoints / _WITH_CLIP).is_file():
             add_clip(checkpoints / _CHOSEN["ckpt_name"], checkpoints / _WITH_CLIP)
     for node in workflow["nodes"]:
         pixels = {k: v for k, v in widgets(node).items() if k in ("width", "height", "x", "y")}
-        set_widgets({"nodes": [node]}, **{k: v // SMALLER for k, v in pixels.items()})
+        set_widgets({"nodes": [node]}, **{k: v // SMALLER[sdxl] for k, v in pixels.items()})
     set_widgets(workflow, megapixels=MEGAPIXELS)
     return workflow

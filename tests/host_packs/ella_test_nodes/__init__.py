@@ -14,7 +14,7 @@ from comfy.model_management import loaded_models
 from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
 
-from . import state  # noqa: F401
+from . import clip, state  # noqa: F401
 from .edits import NODE_CLASS_MAPPINGS as EDITS
 from .prompts import NODE_CLASS_MAPPINGS as PROMPTS
 from .sampling import NODE_CLASS_MAPPINGS as SAMPLING
