@@ -27,13 +27,24 @@ class Source:
         repo: its repository on the hub.
         revision: commit, branch or tag. A branch or tag is resolved to a commit before each
             download, and all files are of that commit.
-        path: in the repository: a file, or a folder with all its files.
+        path: in the repository: a file, a folder with all its files, or "." for those at its root.
+        folder: what a folder is called on the disk, if not as in the repository.
+        licence: of the weights; None if none was found.
+        optional: whether ELLA for Stable Diffusion 1.5 does without it.
     """
 
     label: str
     repo: str
     revision: str
     path: str
+    folder: str = ""
+    licence: str | None = None
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """What its file or folder is called on the disk."""
+        return self.folder or self.path
 
     @property
     def is_folder(self) -> bool:
@@ -43,6 +54,7 @@ class Source:
     def command(self, root: Path) -> str:
         """Return the command that downloads it into the folder `root`."""
         what = f'--include "{self.path}/*"' if self.is_folder else self.path
+        what = '--exclude "*/*"' if self.path == "." else what
         return f'hf download {self.repo} {what} --revision {self.revision} --local-dir "{root}"'
 
 
@@ -53,9 +65,36 @@ _CONNECTOR_COMMIT = "c07675dea7873abe24a4152e1140cf0131c217d2"
 
 SOURCES = {
     "connector": Source(
-        "ELLA connector", _REPO, _CONNECTOR_COMMIT, "ella-sd1.5-tsc-t5xl.safetensors"
+        "ELLA connector",
+        _REPO,
+        _CONNECTOR_COMMIT,
+        "ella-sd1.5-tsc-t5xl.safetensors",
+        licence="Apache-2.0",
     ),
-    "LLM": Source("FLAN-T5-XL encoder", _REPO, "main", "models--google--flan-t5-xl--text_encoder"),
+    "LLM": Source(
+        "FLAN-T5-XL encoder",
+        _REPO,
+        "main",
+        "models--google--flan-t5-xl--text_encoder",
+        licence="Apache-2.0",
+    ),
+    # The name is from the README of NeuroSenko/ComfyUI_LLM_SDXL_Adapter, as is Gemma's mirror.
+    "SDXL adapter": Source(
+        "RouWei-Gemma, an LLM adapter for SDXL",
+        "Minthy/RouWei-Gemma",
+        "main",
+        "rouweiGemma_g31b27k.safetensors",
+        optional=True,
+    ),
+    "SDXL LLM": Source(
+        "Gemma 3 1B, for RouWei-Gemma",
+        "unsloth/gemma-3-1b-it",
+        "main",
+        ".",
+        folder="gemma-3-1b-it",
+        licence="Gemma Terms of Use",
+        optional=True,
+    ),
 }
 
 

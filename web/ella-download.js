@@ -26,7 +26,8 @@ function sizeText(bytes) {
   return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(0)} MB`
 }
 
-function stateText({ size, missing }) {
+function stateText({ size, missing, unavailable }) {
+  if (unavailable) return t("not to be had")
   if (missing === 0) return t("already there")
   if (missing === size) return sizeText(size)
   const values = { size: sizeText(size), missing: sizeText(missing) }
@@ -128,10 +129,13 @@ class DownloadDialog {
   row(model) {
     const label = element("label", { display: "block", margin: "0.5rem 0", overflowWrap: "anywhere" })
     const there = model.missing === 0
-    const properties = { type: "checkbox", checked: !there, disabled: there, value: model.name }
+    const checked = !there && !model.optional
+    const properties = { type: "checkbox", checked, disabled: there, value: model.name }
     const box = element("input", { marginRight: "0.5rem" }, properties)
     const { address, target } = model
-    const from = model.unreached
+    const from = model.unavailable
+      ? model.unavailable
+      : model.unreached
       ? t("<address> was not reached, nothing was compared: <reason>", {
           address,
           reason: model.unreached,
@@ -139,7 +143,9 @@ class DownloadDialog {
       : t("from <address>, commit <commit>", { address, commit: model.commit.slice(0, 12) })
     const title = t("<model> (<state>)", { model: model.label, state: stateText(model) })
     label.append(box, element("b", {}, { textContent: title }))
-    for (const textContent of [from, t("to <target>", { target })]) {
+    const licence = model.licence ?? t("unknown: none was found")
+    const lines = [from, t("to <target>", { target }), t("licence: <licence>", { licence })]
+    for (const textContent of lines) {
       label.append(element("div", { marginLeft: "1.7rem", opacity: "0.8" }, { textContent }))
     }
     return label

@@ -143,13 +143,19 @@ def test_shows_downloads_and_offers_the_models(page, dialog, choose, hub, models
     choose()
     text(dialog, "Files that are there are left as they are.")
     assert buttons(dialog) == ["Download", "Close"]
-    for row, (name, folder) in zip(dialog.locator("label").all(), targets.items(), strict=True):
+    rows = dialog.locator("label").all()
+    for row, (name, folder) in zip(rows[:2], targets.items(), strict=True):
         size = sum(len(data) for path, data in hub.files.items() if path.startswith(name))
         assert row.locator("b").inner_text() == f"{LABELS[name]} ({megabytes(size)})"
         commit = PINNED if name == CONNECTOR else MAIN
         origin = f"from {hub.address}/{REPO}, commit {commit[:12]}"
-        assert row.locator("div").all_inner_texts() == [origin, f"to {folder / name}"]
+        said = [origin, f"to {folder / name}", "licence: Apache-2.0"]
+        assert row.locator("div").all_inner_texts() == said
         assert row.get_by_role("checkbox").is_checked()
+    for row in rows[2:]:  # SDXL's, which this hub has not
+        assert "(not to be had)" in row.locator("b").inner_text()
+        assert row.get_by_role("checkbox").is_disabled()
+    assert "licence: unknown: none was found" in rows[2].inner_text()
     assert not any("resolve" in path for path, _ in hub.requests)
     button(dialog, "Download").click()
     total = len(hub.files[CONNECTOR])
@@ -172,7 +178,7 @@ def test_shows_downloads_and_offers_the_models(page, dialog, choose, hub, models
     text(dialog, "Everything is there.")
     assert buttons(dialog) == ["Close"]
     expected = [f"{label} (already there)" for label in LABELS.values()]
-    assert dialog.locator("label b").all_inner_texts() == expected
+    assert dialog.locator("label b").all_inner_texts()[:2] == expected
     assert all(box.is_disabled() for box in dialog.get_by_role("checkbox").all())
 
 
@@ -218,7 +224,7 @@ def test_without_the_hub_it_shows_what_is_there(page, dialog, choose, hub, model
         choose()
         text(dialog, "Everything is there.")
     assert buttons(dialog) == ["Close"]
-    for row in dialog.locator("label").all():
+    for row in dialog.locator("label").all()[:2]:
         assert "(already there)" in row.locator("b").inner_text()
         unreached = f"{hub.address}/{REPO} was not reached, nothing was compared: the connection to"
         assert row.locator("div").first.inner_text().startswith(unreached)

@@ -50,6 +50,7 @@ class Hub:
         api: the API's answer, where it is not the right one.
         sizes: path -> a size other than the file's that the API gives.
         checksums: path -> a SHA-256 other than the file's that the API gives.
+        others: further repositories with their files; their one commit is MAIN.
         requests: path and headers, in lower case, of what was asked.
     """
 
@@ -59,6 +60,7 @@ class Hub:
     api: bytes | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
+    others: dict[str, dict[str, bytes]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def __enter__(self):
@@ -110,9 +112,9 @@ class Hub:
         """The Range headers of the requests that were answered with a file's bytes."""
         return [headers.get("range") for asked, headers in self.requests if asked == f"/cdn/{path}"]
 
-    def info(self, commit: str = MAIN) -> bytes:
+    def info(self, commit: str = MAIN, repo: str = REPO) -> bytes:
         siblings = []
-        for path, content in self.files.items():
+        for path, content in self.others.get(repo, self.files).items():
             size = self.sizes.get(path, len(content))
             blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             entry = {"rfilename": path, "size": size, "blobId": blob}
@@ -120,7 +122,7 @@ class Hub:
                 sha256 = self.checksums.get(path, hashlib.sha256(content).hexdigest())
                 entry["lfs"] = {"size": size, "sha256": sha256, "pointerSize": 130}
             siblings.append(entry)
-        return json.dumps({"id": REPO, "sha": commit, "siblings": siblings}).encode()
+        return json.dumps({"id": repo, "sha": commit, "siblings": siblings}).encode()
 
 
 def small_repository(folder: Path) -> dict[str, bytes]:
@@ -149,17 +151,19 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.hub.requests.append((path, headers))
+        repo = next((repo for repo in self.hub.others if f"/{repo}/" in path), REPO)
         commits = {
-            f"/api/models/{REPO}/revision/{revision}": commit
+            f"/api/models/{repo}/revision/{revision}": commit
             for revision, commit in (("main", MAIN), (PINNED, PINNED))
         }
-        _, _, of_commit = path.partition(f"/{REPO}/resolve/")
+        _, _, of_commit = path.partition(f"/{repo}/resolve/")
         commit, _, file = of_commit.partition("/")
         if path in commits:
-            self.answer(self.hub.status, self.hub.api or self.hub.info(commits[path]))
-        elif commit in commits.values() and file in self.hub.files:
+            self.answer(self.hub.status, self.hub.api or self.hub.info(commits[path], repo))
+        elif commit in commits.values() and file in self.hub.others.get(repo, self.hub.files):
             # As on the hub, the bytes are another host's, which must not see the token.
-            cdn = f"http://localhost:{self.hub.port}/cdn/{file}"
+            place = file if repo == REPO else f"{repo}/{file}"
+            cdn = f"http://localhost:{self.hub.port}/cdn/{place}"
             self.answer(302, headers={"Location": cdn, "X-Repo-Commit": commit})
         elif path.startswith("/cdn/"):
             self.send_file(path.removeprefix("/cdn/"))
@@ -167,7 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
 
     def send_file(self, path):
-        self.content = self.hub.files[path]
+        others = {
+            f"{repo}/{f}": data for repo, fs in self.hub.others.items() for f, data in fs.items()
+        }
+        self.content = {**self.hub.files, **others}[path]
         self.start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         if self.hub.fault and self.hub.fault(self):
             return

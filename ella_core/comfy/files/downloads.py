@@ -13,11 +13,16 @@ import folder_paths
 from ...downloads import Download, size_text
 from ...errors import EllaError
 from ...hub import SOURCES, HubUnreachedError, endpoint
-from .folders import CONNECTOR_FOLDER, LLM_FOLDERS, file_identity
+from .folders import ADAPTER_FOLDER, CONNECTOR_FOLDER, LLM_FOLDERS, file_identity
 
 logger = logging.getLogger("ella")
 
-_FOLDERS = {"connector": (CONNECTOR_FOLDER,), "LLM": LLM_FOLDERS}
+_FOLDERS = {
+    "connector": (CONNECTOR_FOLDER,),
+    "LLM": LLM_FOLDERS,
+    "SDXL adapter": (ADAPTER_FOLDER,),
+    "SDXL LLM": LLM_FOLDERS,
+}
 
 
 Progress = Callable[[str, int, int], None]  # current step, bytes done, bytes in all
@@ -165,24 +170,33 @@ def _fetch(name: str, report: Progress) -> Outcome:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Describe the models for the editor's dialog: name, label, source, target, bytes.
+    """Describe the models for the editor's dialog: name, label, source, licence, target, bytes.
 
-    If the hub is not reached, a model that is there has the reason in place of the commit.
+    If the hub is not reached, a model that is there has the reason in place of the commit. So has
+    an optional one that can't be had.
 
     Raises:
-        EllaError: the hub is not reached and models are missing, or it does not have them.
+        EllaError: the hub is not reached and models are missing, or it does not have them; optional
+            ones apart.
     """
     models, unreached = [], []
     for name, source in SOURCES.items():
         address = f"{endpoint()}/{source.repo}"
         about: dict[str, Any] = {"name": name, "label": source.label, "address": address}
+        about |= {"licence": source.licence, "optional": source.optional}
         try:
             download = _look_up(name)
             about |= {"commit": download.commit, "size": download.size, "missing": download.missing}
         except HubUnreachedError as error:
             about |= {"unreached": error.reason, "missing": 0}
-            if not is_complete(name):
+            if not is_complete(name) and source.optional:
+                about["unavailable"] = str(error)
+            elif not is_complete(name):
                 unreached.append(str(error))
+        except EllaError as error:
+            if not source.optional:
+                raise
+            about |= {"unavailable": str(error), "missing": 0}
         models.append({**about, "target": str(target(name))})
     if unreached:
         raise EllaError("\n\n".join(unreached))
@@ -191,7 +205,7 @@ def describe() -> list[dict[str, Any]]:
 
 def target(name: str) -> Path:
     """Return the path of a model of `SOURCES`: in the first of its folders that has it, if any."""
-    path = SOURCES[name].path
+    path = SOURCES[name].name
     roots = [Path(root) for key in _FOLDERS[name] for root in folder_paths.get_folder_paths(key)]
     return next((root / path for root in roots if (root / path).exists()), roots[0] / path)
 
@@ -218,7 +232,7 @@ def identity(names: Sequence[str]) -> str | float:
 
 
 def _look_up(name: str) -> Download:
-    download = Download.of(SOURCES[name], target(name).parent)
-    source = download.source
+    source, place = SOURCES[name], target(name)
+    download = Download.of(source, place if source.folder else place.parent)
     logger.info("%s/%s at the commit %s", endpoint(), source.repo, download.commit)
     return download

@@ -10,7 +10,8 @@ from ...errors import EllaError, MissingLLMError
 
 RELEASED_CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 CONNECTOR_FOLDER = "ella"
-CONNECTOR_FOLDERS = (CONNECTOR_FOLDER, "llm_adapters")
+ADAPTER_FOLDER = "llm_adapters"
+CONNECTOR_FOLDERS = (CONNECTOR_FOLDER, ADAPTER_FOLDER)
 LLM_FOLDERS = ("text_encoders", "ella_encoder", "LLM")
 
 _RELEASED_LLM = "models--google--flan-t5-xl--text_encoder"

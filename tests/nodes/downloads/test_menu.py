@@ -21,12 +21,14 @@ def finished(host):
 
 
 def test_the_menu_shows_what_there_is(hub, host):
-    connector, llm = host.server.get("/ella/downloads")
+    connector, llm, *_ = host.server.get("/ella/downloads")
     size = len(hub.files[CONNECTOR])
     assert connector == {
         "name": "connector",
         "label": "ELLA connector",
         "address": f"{hub.address}/{REPO}",
+        "licence": "Apache-2.0",
+        "optional": False,
         "commit": PINNED,
         "target": str(host.models / "ella" / CONNECTOR),
         "size": size,
@@ -37,6 +39,35 @@ def test_the_menu_shows_what_there_is(hub, host):
     assert not (host.models / "ella" / CONNECTOR).exists()
     download(host, "connector")
     assert host.server.get("/ella/downloads")[0]["missing"] == 0
+
+
+def test_sdxls_models_come_if_they_are_chosen(hub, host):
+    """Of two more repositories; one has its files at its root."""
+    adapter, gemma = "Minthy/RouWei-Gemma", "unsloth/gemma-3-1b-it"
+    name, folder = "rouweiGemma_g31b27k.safetensors", "gemma-3-1b-it"
+    weights = {"config.json": b"{}", "model.safetensors": b"weights"}
+    hub.others[adapter] = {name: b"adapter", "workflow.png": b""}
+    hub.others[gemma] = {**weights, "README.md": b"", "more/config.json": b"{}"}
+    first, second = host.server.get("/ella/downloads")[2:]
+    assert [each["optional"] for each in (first, second)] == [True, True]
+    assert [each["licence"] for each in (first, second)] == [None, "Gemma Terms of Use"]
+    assert first["target"] == str(host.models / "llm_adapters" / name)
+    assert second["target"] == str(host.models / "text_encoders" / folder)
+    assert second["missing"] == second["size"] == sum(map(len, weights.values()))
+    assert post(host, "", models=["SDXL adapter", "SDXL LLM"]).json()["running"]
+    end = finished(host)
+    assert not end["failed"], end
+    assert (host.models / "llm_adapters" / name).read_bytes() == b"adapter"
+    come = host.models / "text_encoders" / folder
+    assert {file.name: file.read_bytes() for file in come.iterdir()} == weights
+    assert [each["missing"] for each in host.server.get("/ella/downloads")[2:]] == [0, 0]
+
+
+def test_what_is_optional_and_not_to_be_had_stops_nothing(hub, host):
+    *needed, adapter, llm = host.server.get("/ella/downloads")
+    assert all("unavailable" not in each for each in needed)
+    assert "there is no rouweiGemma_g31b27k.safetensors in Minthy/" in adapter["unavailable"]
+    assert '--exclude "*/*" --revision main' in llm["unavailable"]
 
 
 def test_the_menu_says_what_is_wrong_with_the_hub(hub, host):
