@@ -78,6 +78,13 @@ def test_what_does_not_belong_together(host, prompts):
     changed(graph, graph.ella, ella_name="adapter.safetensors")
     assert "makes features 64 wide, but the connector adapter" in error_of(host, graph)
 
+    graph = SDXLGraph(POSITIVE, NEGATIVE)  # Pony's and others' refiners are this one
+    model = graph.add("TestModelWithoutWeights", kind="SDXLRefiner")
+    changed(graph, graph.conditioning, model=model[0])
+    message = error_of(host, graph)
+    assert "(SDXLRefiner) reads text 1280 wide" in message
+    assert "makes tokens 2048 wide. Load an SDXL model" in message
+
     for kind in ("Flux", "SD3"):
         graph = SDXLGraph(POSITIVE, NEGATIVE)
         model = graph.add("TestModelWithoutWeights", kind=kind)

@@ -76,13 +76,17 @@ def write_controlnet(path: Path, dtype: torch.dtype = torch.float32, **changes) 
     save_file({f"control_model.{k}": t.contiguous() for k, t in state.items()}, path)
 
 
-def write_lora(path: Path) -> None:
-    """A LoRA on the keys of the small U-Net's first cross-attention, which reads our tokens."""
-    name = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_k"
+def write_lora(path: Path, block: int = 1, context_dim: int = 768) -> None:
+    """A LoRA on the keys of a small U-Net's first cross-attention, which reads our tokens.
+
+    `block` is the input block that has it.
+    """
+    name = f"lora_unet_input_blocks_{block}_1_transformer_blocks_0_attn2_to_k"
     generator = torch.Generator().manual_seed(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
-        f"{name}.lora_down.weight": torch.randn(4, 768, generator=generator) / 768**0.5,
+        f"{name}.lora_down.weight": torch.randn(4, context_dim, generator=generator)
+        / context_dim**0.5,
         f"{name}.lora_up.weight": torch.randn(320, 4, generator=generator),
         f"{name}.alpha": torch.tensor(4.0),
     }

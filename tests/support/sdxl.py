@@ -193,15 +193,16 @@ class Prompt:
     def adapted(self, features, mask):
         """What the adapter makes of (1, L, D) features."""
         with torch.no_grad():
-            return reference.llm_adapter(self._weights("llm_adapters", ADAPTER), features, mask)
+            return reference.llm_adapter(self.weights("llm_adapters", ADAPTER), features, mask)
 
     def ella(self, timestep: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Context and pooled embedding of ELLA's own shape at a timestep, read by T5."""
-        weights = self._weights("ella", ELLA_SDXL)
+        weights = self.weights("ella", ELLA_SDXL)
         with torch.no_grad():
             context = reference.tsc(weights, self._host.reference(self._text).features, timestep)
             return context, reference.pooled(weights, context)
 
-    def _weights(self, folder: str, name: str) -> dict[str, torch.Tensor]:
+    def weights(self, folder: str, name: str) -> dict[str, torch.Tensor]:
+        """The tensors of a connector among ComfyUI's models."""
         tensors = load_file(self._host.models / folder / name)
         return {key: tensor.float() for key, tensor in tensors.items()}
