@@ -42,6 +42,19 @@ def register_routes() -> None:
             return web.json_response({"pending": True}, status=202)
         return web.json_response(asdict(count))
 
+    @routes.post("/ella/widths")
+    async def widths(request: web.Request) -> web.Response:
+        """Answer how wide a context these models read, and the installed connectors write."""
+        from ..files.widths import connector_widths, model_width
+
+        try:
+            names = _model_files(await _body(request))
+        except EllaError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        models = {name: await asyncio.to_thread(model_width, name) for name in names}
+        connectors = await asyncio.to_thread(connector_widths)
+        return web.json_response({"models": models, "connectors": connectors})
+
     _register_downloads(routes)
     _register_help(routes)
 
@@ -122,6 +135,20 @@ def _models(body: Any) -> list[str]:
             return [*names]
     expected = f'{{"models": [...]}} with one or more of {", ".join(SOURCES)}'
     raise EllaError(f"Expected {expected}, and got {json.dumps(body)[:200]}")
+
+
+def _model_files(body: Any) -> list[str]:
+    """Return the names of the model files that a request asks about.
+
+    Raises:
+        EllaError: it does not name any.
+    """
+    match body:
+        case {"models": [*names]} if all(isinstance(name, str) for name in names):
+            return [*names]
+    raise EllaError(
+        f'Expected {{"models": [...]}} with file names, and got {json.dumps(body)[:200]}'
+    )
 
 
 def _prompt(body: Any) -> tuple[str, str, int, bool, str | None]:

@@ -1,0 +1,141 @@
+// Finds which CLIP Text Encodes ELLA can stand in for: those whose conditionings reach samplers with
+// a MODEL that a connector is for.
+
+import { api } from "../../scripts/api.js"
+import { allNodes, originsOf, targetsOf } from "./ella-links.js"
+import { t } from "./ella-texts.js"
+
+const ENCODER = "CLIPTextEncode"
+const FILES = new Set(["ckpt_name", "unet_name"]) // widgets that name a model's file
+
+export function isEncoder(node) {
+  return node.type === ENCODER
+}
+
+// Nodes that read a prompt with CLIP in a way of their own.
+function isOtherEncoder({ type, subgraph, inputs = [], outputs = [] }) {
+  const takes = (kind) => inputs.some((input) => input.type === kind)
+  const gives = outputs.some((output) => output.type === "CONDITIONING")
+  return type !== ENCODER && !subgraph && takes("CLIP") && gives && !takes("CONDITIONING")
+}
+
+// The prompts in question: those that are selected if it is more than one, else all.
+export function candidates(selected) {
+  const encoders = [...selected].filter(isEncoder)
+  return encoders.length > 1 ? encoders : allNodes().filter((n) => isEncoder(n) || isOtherEncoder(n))
+}
+
+// Follow a conditioning to the nodes that take it together with a MODEL. Returns why that can't be
+// done, or undefined.
+function follow(node, slot, uses, seen) {
+  for (const target of targetsOf(node, slot)) {
+    const { inputs, outputs, title } = target.node
+    const input = inputs[target.slot]
+    if (seen.has(input)) continue
+    seen.add(input)
+    const model = inputs.findIndex(({ type }) => type === "MODEL")
+    const goesOn = passedOn(input, outputs ?? [])
+    if (model >= 0 && inputs[model].link == null) return t("“<node>” has no MODEL", { node: title })
+    if (model >= 0) uses.push({ node: target.node, model, side: input.name })
+    else if (!goesOn.length) return t("it goes into “<node>”, which has no MODEL", { node: title })
+    for (const output of goesOn) {
+      const problem = follow(target.node, output, uses, seen)
+      if (problem) return problem
+    }
+  }
+  return undefined
+}
+
+// The outputs that a conditioning leaves a node by: the one of the input's name, or all.
+function passedOn({ name }, outputs) {
+  const slots = outputs.map((output, slot) => ({ ...output, slot }))
+  const found = slots.filter(({ type }) => type === "CONDITIONING" || type === "*")
+  const same = found.filter((output) => output.name === name)
+  return (same.length ? same : found).map(({ slot }) => slot)
+}
+
+// Names of the files that a MODEL comes from.
+function filesOf(node, input, names = new Set()) {
+  for (const origin of originsOf(node, input)) {
+    const models = origin.node.inputs?.filter(({ type }) => ["MODEL", "*"].includes(type)) ?? []
+    for (const each of models) filesOf(origin.node, each, names)
+    const named = origin.node.widgets?.filter(({ name }) => FILES.has(name)) ?? []
+    for (const { value } of named) names.add(value)
+  }
+  return names
+}
+
+async function widths(models) {
+  const request = { method: "POST", body: JSON.stringify({ models }) }
+  const response = await api.fetchApi("/ella/widths", request)
+  if (!response.ok) throw new Error(`${response.status} ${response.statusText}`)
+  return response.json()
+}
+
+// The connector for models of these widths, or why there is none. An unknown width fits.
+function connectorFor(models, found) {
+  const known = [...models].filter((name) => found.models[name])
+  const [name] = known
+  if (!name) return {}
+  const width = found.models[name]
+  const other = known.find((each) => found.models[each] !== width)
+  if (other) return { problem: t("<first> and <second> differ in kind", { first: name, second: other }) }
+  const connector = Object.keys(found.connectors).find((each) => found.connectors[each] === width)
+  // Where nothing is installed yet, the released connector is meant, which is for SD1.5.
+  if (connector || (width === 768 && !Object.keys(found.connectors).length)) return { connector }
+  return { problem: t("no installed connector is for <model>", { model: name }) }
+}
+
+// Return what to do: `turned` has encoders with their uses ({ node, model, side }) and connector,
+// `left` the other nodes with the reason, `unknown` the files of which nothing is known.
+export async function makePlan(encoders) {
+  const [turned, left] = [[], []]
+  for (const encoder of encoders) {
+    const uses = []
+    const problem = !isEncoder(encoder)
+      ? t("only CLIP Text Encode is turned")
+      : (follow(encoder, 0, uses, new Set()) ?? (uses.length ? undefined : t("no sampler uses it")))
+    if (problem) left.push({ node: encoder, problem })
+    else turned.push({ encoder, uses })
+  }
+  for (const each of turned) {
+    each.models = each.uses.reduce(
+      (names, { node, model }) => filesOf(node, node.inputs[model], names),
+      new Set(),
+    )
+  }
+  const found = await widths([...new Set(turned.flatMap(({ models }) => [...models]))])
+  const unknown = Object.keys(found.models).filter((name) => !found.models[name])
+  const fitting = turned.filter((each) => {
+    const { connector, problem } = connectorFor(each.models, found)
+    each.connector = connector
+    if (problem) left.push({ node: each.encoder, problem })
+    return !problem
+  })
+  return { turned: fitting, left, unknown }
+}
+
+// Whether these two are the whole positive and negative of the same samplers, on one MODEL and on one
+// graph: then one ELLA Timestep Conditioning is enough.
+export function isPair(first, second, all) {
+  const graph = first.encoder.graph
+  const link = ({ node, model }) => node.graph.getLink(node.inputs[model].link)
+  const sameUses = (a, b) => a.uses.every(({ node }) => b.uses.some((use) => use.node === node))
+  const uses = [...first.uses, ...second.uses]
+  const sources = new Set(uses.map((use) => `${link(use).origin_id}:${link(use).origin_slot}`))
+  const shared = all.filter((each) => each.uses.some(({ node }) => uses.some((u) => u.node === node)))
+  return (
+    second.encoder.graph === graph &&
+    uses.every(({ node }) => node.graph === graph) &&
+    sources.size === 1 &&
+    sameUses(first, second) &&
+    sameUses(second, first) &&
+    first.uses.every(({ side }) => side === "positive") &&
+    second.uses.every(({ side }) => side === "negative") &&
+    first.encoder.mode === 0 &&
+    second.encoder.mode === 0 &&
+    first.connector === second.connector &&
+    shared.length === 2
+  )
+}
+
