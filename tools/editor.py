@@ -95,6 +95,8 @@ class Editor:
         self.page.on("pageerror", lambda error: self._collect(str(error.stack)))
         self.page.on("console", self._read_console)
         self.page.add_init_script("localStorage.vueNodesBannerDismissed = 'true'")
+        # A workflow with our models missing brings no dialog over what a test clicks on.
+        self.page.add_init_script("sessionStorage['ella.downloadOffered'] ??= 'true'")
         self.page.goto(server.address)
         self.page.wait_for_function("window.app?.extensionManager?.workflow?.activeWorkflow")
         self.clear()

@@ -193,7 +193,7 @@ class DownloadDialog {
 
 let dialog
 
-function openDialog() {
+export function openDialog() {
   if (dialog?.root.open) return
   if (!dialog?.busy) {
     dialog?.root.remove()

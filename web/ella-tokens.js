@@ -4,6 +4,7 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { openDialog } from "./ella-download.js"
 import { ask } from "./ella-prompt.js"
 import { readReports } from "./ella-report.js"
 import { t } from "./ella-texts.js"
@@ -22,6 +23,7 @@ const STYLE = `
   .ella-tokens.stale { opacity: 0.6; }
   .ella-tokens p { margin: 0; overflow: hidden; white-space: nowrap; text-overflow: ellipsis;
     pointer-events: auto; }
+  .ella-tokens [role=button] { cursor: pointer; text-decoration: underline; }
   .ella-tokens div { height: 3px; margin-top: 2px; border-radius: 2px; overflow: hidden;
     background: color-mix(in srgb, currentColor 20%, transparent); }
   .ella-tokens span { display: block; height: 100%; width: 0; background: #3b9d6c;
@@ -60,16 +62,21 @@ class Counter {
     this.show("", { muted: true })
   }
 
-  // `exact`: a run would find the same.
-  show(line, { title = line, muted = false, over = false, share = 0, exact = false } = {}) {
-    this.found = { line, title, muted, over, share, exact }
+  // `exact`: a run would find the same. `action`: what a click on the line does.
+  show(line, { title = line, muted = false, over = false, share = 0, exact = false, action } = {}) {
+    this.found = { line, title, muted, over, share, exact, action }
     this.draw()
   }
 
   draw() {
-    const { line, title, muted, over, share, exact } = this.found
+    const { line, title, muted, over, share, exact, action } = this.found
     const lastRun = this.result && t("last run: <report>", { report: this.result })
     this.line.textContent = this.progress ?? (exact ? line : (lastRun ?? line))
+    const acts = action && this.line.textContent === line
+    this.line.onclick = acts ? action : null
+    this.line.onkeydown = acts ? ({ key }) => key === "Enter" && action() : null
+    this.line[acts ? "setAttribute" : "removeAttribute"]("role", "button")
+    this.line.tabIndex = acts ? 0 : -1
     this.line.title = [this.progress, title, lastRun].filter(Boolean).join("\n")
     this.bar.firstChild.style.width = `${100 * share}%`
     this.element.classList.toggle("muted", muted)
@@ -136,10 +143,9 @@ class Counter {
     this.shown = key
     if (answer.error) {
       this.retry = Date.now() + RETRY
-      const line = answer.missing
-        ? t("LLM missing: menu ELLA > Download ELLA models ...")
-        : answer.error
-      this.show(line, { title: answer.error, muted: true })
+      const line = answer.missing ? t("LLM missing: download ...") : answer.error
+      const action = answer.missing ? openDialog : undefined
+      this.show(line, { title: answer.error, muted: true, action })
     } else {
       const share = Math.min(1, answer.tokens / answer.limit)
       this.show(countWords(answer), { over: answer.over, share, exact: !answer.about })

@@ -1,10 +1,12 @@
 """The dialog "Download ELLA models" in ComfyUI's own editor, from a hub on this machine."""
 
+import json
 import threading
 from contextlib import nullcontext
 
 import pytest
 
+from bootstrap import ROOT
 from comfyui import Server
 from editor import Editor
 from support.hub import (
@@ -20,6 +22,10 @@ from support.hub import (
     small_repository,
     stall_after,
 )
+from workflow import set_widgets
+
+WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
+MISSING = "LLM missing: download ..."
 
 LABELS = {CONNECTOR: "ELLA connector", T5_FOLDER: "FLAN-T5-XL encoder"}
 
@@ -258,3 +264,43 @@ def test_says_what_is_wrong_with_the_hub(page, dialog, choose, hub, models, trou
     hub.heal(hub.files)
     button(dialog, "Try again").click()
     button(dialog, "Download").wait_for(timeout=20_000)
+
+
+def open_without_models(editor):
+    editor.page.evaluate("sessionStorage.removeItem('ella.downloadOffered')")
+    editor.load(json.loads(WORKFLOW.read_text(encoding="utf-8")))
+
+
+def test_a_graph_without_its_models_offers_them_once(editor, page, dialog, models):
+    open_without_models(editor)
+    text(dialog, "Files that are there are left as they are.")
+    assert dialog.locator("label").count() == len(LABELS)
+    button(dialog, "Close").click()
+    dialog.wait_for(state="hidden", timeout=10_000)
+    editor.close_dialogs()  # the editor's own
+    editor.load(json.loads(WORKFLOW.read_text(encoding="utf-8")))
+    page.get_by_role("button", name=MISSING).first.wait_for(timeout=20_000)
+    assert dialog.count() == 0
+    editor.errors.clear()  # the browser itself notes every answer that is an error
+
+
+def test_a_graph_that_names_an_llm_of_another_kind_offers_nothing(editor, page, dialog, models):
+    page.evaluate("sessionStorage.removeItem('ella.downloadOffered')")
+    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    editor.load(set_widgets(workflow, llm_name="my-llm", ella_name="mine.safetensors"))
+    editor.close_dialogs()
+    page.get_by_role("button", name=MISSING).first.wait_for(timeout=20_000)
+    assert dialog.count() == 0
+    assert page.evaluate("sessionStorage.getItem('ella.downloadOffered')") is None
+    editor.errors.clear()
+
+
+def test_the_line_under_a_prompt_is_a_button(editor, page, dialog, models):
+    page.evaluate("sessionStorage.setItem('ella.downloadOffered', 'true')")
+    editor.load(json.loads(WORKFLOW.read_text(encoding="utf-8")))
+    editor.close_dialogs()
+    line = page.get_by_role("button", name=MISSING).first
+    line.wait_for(timeout=20_000)
+    line.click()
+    text(dialog, "Files that are there are left as they are.")
+    editor.errors.clear()

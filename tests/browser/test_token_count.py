@@ -129,7 +129,7 @@ def test_asks_again_after_an_error(editor, host):
     editor.page.evaluate("built.linked.widgets[0].value = 'A red cat.'")
     wait_for(editor, "built.linked", "not counted: Failed to fetch")
     editor.page.unroute("**/ella/tokens")
-    wait_for(editor, "built.linked", "LLM missing: menu ELLA > Download ELLA models ...")
+    wait_for(editor, "built.linked", "LLM missing: download ...")
     title = editor.page.evaluate(f"({LINE})(built.linked).querySelector('p').title")
     assert title.startswith("The LLM 'comes later' was not found. Choose ELLA > Download")
     width = "p => [p.scrollWidth, p.clientWidth]"
