@@ -3,6 +3,7 @@
 python scripts/miniature.py train                       all stages, or what is left of them
 python scripts/miniature.py evaluate --scenes 200       paints held-out scenes in a real ComfyUI
 python scripts/miniature.py timesteps --scenes 48        exact timesteps against two other ways
+python scripts/miniature.py settings --scenes 48         cfg, and prompts of fixed length
 python scripts/miniature.py connectors                  the paper's Table 6 in miniature
 python scripts/miniature.py words                       the connector with and without an LLM
 python scripts/miniature.py benchmark --out bench --server http://127.0.0.1:8188
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from comfyui import Server
 
 RUN = ROOT / ".cache/miniature"
+#: Widgets of the bundled workflow and their values, for `settings`.
+SETTINGS = [
+    *(("cfg", cfg) for cfg in (1.0, 2.5, 5.0, 7.5, 10.0)),
+    *(("max_length", tokens) for tokens in (0, 128)),
+]
 
 
 def main() -> int:
@@ -45,6 +51,8 @@ def main() -> int:
         serve()
     elif arguments.command == "timesteps":
         _timesteps(arguments)
+    elif arguments.command == "settings":
+        _settings(arguments)
     elif arguments.command == "connectors":
         _connectors(arguments)
     elif arguments.command == "words":
@@ -68,6 +76,12 @@ def _parse() -> argparse.Namespace:
     command.add_argument(
         "--trained", type=Path, help="this training's models, before int8, not those shipped"
     )
+    command.add_argument("--base", type=Path, default=RUN / "comfyui", help="ComfyUI's folder")
+    command = commands.add_parser(
+        "settings", help="compare the settings of docs/better-pictures.md"
+    )
+    command.add_argument("--scenes", type=int, default=200, help="scenes of each seed")
+    command.add_argument("--seed", type=int, nargs="+", default=[0], help="each draws its scenes")
     command.add_argument("--base", type=Path, default=RUN / "comfyui", help="ComfyUI's folder")
     command = commands.add_parser("timesteps", help="compare exact timesteps with other ways")
     command.add_argument("--scenes", type=int, default=200, help="scenes of each seed")
@@ -188,6 +202,20 @@ def _timesteps(arguments: argparse.Namespace) -> None:
             runs = [timesteps.compare(server, prompts, sampling) for prompts in made]
             for way in timesteps.WAYS:
                 _print(f"{sampling}, {way}:", _summary([run[way] for run in runs]))
+
+
+def _settings(arguments: argparse.Namespace) -> None:
+    """Judge the same scenes under one changed setting at a time."""
+    from miniature import evaluation
+
+    made = [evaluation.prompts("scenes", arguments.scenes, seed) for seed in arguments.seed]
+    with _server(arguments.base) as server:
+        for name, value in SETTINGS:
+            runs = [
+                evaluation.judge_all([*evaluation.paint(server, each, **{name: value})], each)
+                for each in made
+            ]
+            _print(f"{name} {value}:", _summary(runs))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
