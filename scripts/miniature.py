@@ -28,11 +28,8 @@ if TYPE_CHECKING:
     from comfyui import Server
 
 RUN = ROOT / ".cache/miniature"
-#: Widgets of the bundled workflow and their values, for `settings`.
-SETTINGS = [
-    *(("cfg", cfg) for cfg in (1.0, 2.5, 5.0, 7.5, 10.0)),
-    *(("max_length", tokens) for tokens in (0, 128)),
-]
+#: Widgets of the bundled workflow, for `settings`. The first is what the miniature is judged at.
+SETTINGS = [("cfg", 2.5), ("cfg", 1.0), ("cfg", 7.0), ("max_length", 128)]
 
 
 def main() -> int:

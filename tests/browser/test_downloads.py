@@ -274,7 +274,8 @@ def open_without_models(editor):
 def test_a_graph_without_its_models_offers_them_once(editor, page, dialog, models):
     open_without_models(editor)
     text(dialog, "Files that are there are left as they are.")
-    assert dialog.locator("label").count() == len(LABELS)
+    for label in LABELS.values():
+        assert dialog.get_by_label(label).is_checked()
     button(dialog, "Close").click()
     dialog.wait_for(state="hidden", timeout=10_000)
     editor.close_dialogs()  # the editor's own
