@@ -39,8 +39,9 @@ def adapt(path: Path, llm_name: str) -> dict[str, Any]:
         scaled = {k: v * PIXELS // _TEMPLATE_PIXELS for k, v in pixels.items()}
         set_widgets({"nodes": [node]}, **scaled)
         text = caption(draw_scene(number, "new"), number)
-        if values.get("text"):
-            set_widgets({"nodes": [node]}, text=text)
+        prompts = {k: text for k in ("text", "positive") if values.get(k)}
+        if prompts:
+            set_widgets({"nodes": [node]}, **prompts)
         elif node["type"] == "PrimitiveStringMultiline":
             set_widgets({"nodes": [node]}, value=text)
     return workflow

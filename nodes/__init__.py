@@ -5,7 +5,19 @@ from comfy_api.latest import ComfyExtension, io
 from ..ella_core.comfy.editor.node_ids import report_shared_ids
 from ..ella_core.comfy.editor.routes import register_routes
 from ..ella_core.comfy.files.folders import register_folders
-from . import adapter_pack, conditioning, downloads, loaders, official, sdxl, text
+from . import (
+    adapter_pack,
+    attention,
+    conditioning,
+    downloads,
+    files,
+    loaders,
+    official,
+    prompt,
+    sdxl,
+    text,
+    upsample,
+)
 
 
 class EllaExtension(ComfyExtension):
@@ -17,7 +29,7 @@ class EllaExtension(ComfyExtension):
 
         register_folders()
         register_routes()
-        topics = (loaders, text, conditioning, sdxl, downloads)
+        topics = (loaders, text, conditioning, sdxl, prompt, attention, upsample, files, downloads)
         ours = [node for topic in topics for node in topic.NODES]
         report_shared_ids([*ours, *official.NODES], NODE_CLASS_MAPPINGS)
         # Other packs own the ids below. Where they are loaded later, their nodes replace these.

@@ -114,6 +114,7 @@ class ELLAConditioning(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
+                    optional=True,
                     tooltip="0: the empty prompt. 1: the prompt. Above 1: overdriven.",
                 ),
             ],
@@ -129,7 +130,7 @@ class ELLAConditioning(io.ComfyNode):
         cls,
         ella: ELLA,
         embeds: LLMEmbeds,
-        strength: float,
+        strength: float = 1.0,
         clip: Conditioning | None = None,
     ) -> io.NodeOutput:
         mixed = read_for(ella, embeds.with_strength(strength))
@@ -175,6 +176,7 @@ class ELLABlendEmbeds(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
+                    optional=True,
                     tooltip="0: only embeds_a. 1: only embeds_b.",
                 ),
             ],
@@ -187,7 +189,9 @@ class ELLABlendEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, embeds_a: LLMEmbeds, embeds_b: LLMEmbeds, factor: float) -> io.NodeOutput:
+    def execute(
+        cls, embeds_a: LLMEmbeds, embeds_b: LLMEmbeds, factor: float = 0.5
+    ) -> io.NodeOutput:
         return io.NodeOutput(embeds_a.blended_with(embeds_b, factor))
 
 

@@ -10,8 +10,9 @@ from ..ella_core.comfy.editor.events import send_report
 from ..ella_core.errors import EllaError
 from .types import CATEGORY
 
+_EVERYTHING = "connector and LLM"
 _CHOICES = {
-    "connector and LLM": ("connector", "LLM"),
+    _EVERYTHING: ("connector", "LLM"),
     "connector": ("connector",),
     "LLM": ("LLM",),
 }
@@ -32,7 +33,8 @@ class ELLADownloadModels(io.ComfyNode):
                 io.Combo.Input(
                     "models",
                     options=list(_CHOICES),
-                    default="connector and LLM",
+                    default=_EVERYTHING,
+                    optional=True,
                     tooltip="What to download: the connector, for Load ELLA, into models/ella; "
                     "the LLM, for Load LLM (ELLA), into models/text_encoders.",
                 )
@@ -48,14 +50,14 @@ class ELLADownloadModels(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, models: str | None) -> str | float | None:
+    def fingerprint_inputs(cls, models: str | None = _EVERYTHING) -> str | float | None:
         """Run again if a model was deleted since the last run."""
         from ..ella_core.comfy.files.downloads import identity
 
         return models and identity(_names(models))
 
     @classmethod
-    def execute(cls, models: str) -> io.NodeOutput:
+    def execute(cls, models: str = _EVERYTHING) -> io.NodeOutput:
         from ..ella_core.comfy.files.downloads import downloads
         from ..ella_core.downloads import size_text
 

@@ -75,6 +75,7 @@ class ELLALoadLLM(io.ComfyNode):
                     "dtype",
                     options=["auto", *DTYPES],
                     default="auto",
+                    optional=True,
                     tooltip="Precision of the LLM. auto: fp16 on a GPU, as the released ELLA was "
                     "trained (bf16 for Gemma's family), and fp32 on the CPU. bf16 gives visibly "
                     "different pictures. fp8 and int8 store the weights in 8 bits and compute as "
@@ -92,12 +93,12 @@ class ELLALoadLLM(io.ComfyNode):
         return folders.check_name(folders.llm_path, llm_name)
 
     @classmethod
-    def fingerprint_inputs(cls, llm_name: str | None, dtype: str | None) -> str | None:
+    def fingerprint_inputs(cls, llm_name: str | None, dtype: str | None = "auto") -> str | None:
         """Load again if the LLM's files were replaced on the disk."""
         return llm_name and folders.file_identity(folders.llm_path(llm_name))
 
     @classmethod
-    def execute(cls, llm_name: str, dtype: str) -> io.NodeOutput:
+    def execute(cls, llm_name: str, dtype: str = "auto") -> io.NodeOutput:
         return io.NodeOutput(LLM(llm_name, folders.llm_path(llm_name), dtype))
 
 

@@ -45,6 +45,7 @@ class ELLALLMTextEncode(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2048,
+                    optional=True,
                     tooltip="0 (flexible) reads each prompt at its own length and is best. Else "
                     "the number of tokens that every prompt is cut or padded to.",
                 ),
@@ -71,7 +72,7 @@ class ELLALLMTextEncode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, llm: LLM | TemplatedLLM, text: str, max_length: int, long_prompt: str = "whole"
+        cls, llm: LLM | TemplatedLLM, text: str, max_length: int = 0, long_prompt: str = "whole"
     ) -> io.NodeOutput:
         if long_prompt not in LONG_PROMPT:  # ComfyUI 0.3.75 does not check it
             raise EllaError(

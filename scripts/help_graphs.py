@@ -50,7 +50,51 @@ def sampler(column: float, y: int, model: str, **inputs: tuple[str, int]) -> Nod
     return Node("KSampler", (column, y), {}, {"model": (model, 0), **inputs})
 
 
+def prompt(column: float, y: int, **inputs: tuple[str, int]) -> Node:
+    return Node("ELLAPrompt", (column, y), {"positive": FOX}, inputs, 420)
+
+
 GRAPHS: dict[str, dict[str, Node]] = {
+    "ELLALoadModels": {
+        "models": Node("ELLALoadModels", (0, 0)),
+        "prompt": prompt(1, 0, ella=("models", 0), llm=("models", 1)),
+    },
+    "ELLAPrompt": {
+        "checkpoint": Node("CheckpointLoaderSimple", (0, 0), CHECKPOINT),
+        "models": Node("ELLALoadModels", (0, 150)),
+        "prompt": prompt(1, 0, model=("checkpoint", 0), ella=("models", 0), llm=("models", 1)),
+        "sampler": sampler(2, 0, "prompt", positive=("prompt", 1), negative=("prompt", 2)),
+    },
+    "ELLAAttentionMap": {
+        "models": Node("ELLALoadModels", (0, 0)),
+        "text": Node("ELLALLMTextEncode", (0, 190), {"text": FOX}, {"llm": ("models", 1)}, 180),
+        "map": Node("ELLAAttentionMap", (1, 0), {}, {"ella": ("models", 0), "embeds": ("text", 0)}),
+        "picture": Node("PreviewImage", (1, 230), {}, {"images": ("map", 0)}),
+    },
+    "ELLAUpsamplePrompt": {
+        "chat": Node("ELLALoadLLM", (0, 0), LLM),
+        "write": Node(
+            "ELLAUpsamplePrompt", (1, 0), {"text": "a fox in the snow"}, {"llm": ("chat", 0)}, 330
+        ),
+        "text": Node("ELLALLMTextEncode", (2, 0), {}, {"text": ("write", 0)}, 180),
+    },
+    "ELLASaveEmbeds": {
+        "llm": Node("ELLALoadLLM", (0, 0), LLM),
+        "text": text(0, 150, FOX),
+        "save": Node("ELLASaveEmbeds", (1, 150), {}, {"embeds": ("text", 0)}),
+    },
+    "ELLALoadEmbeds": {
+        "ella": Node("ELLALoad", (0, 0), CONNECTOR),
+        "embeds": Node("ELLALoadEmbeds", (0, 110), {"embeds_name": "prompt_00001_.safetensors"}),
+        "both": condition(1, 0, ella=("ella", 0), positive=("embeds", 0)),
+    },
+    "ELLAPromptList": {
+        "list": Node("ELLAPromptList", (0, 0), {"text": f"{FOX}\n{OWL}"}, {}, 200),
+        "llm": Node("ELLALoadLLM", (0, 250), LLM),
+        "text": Node(
+            "ELLALLMTextEncode", (1, 0), {}, {"llm": ("llm", 0), "text": ("list", 0)}, 180
+        ),
+    },
     "ELLALoad": {
         "ella": Node("ELLALoad", (0, 0), CONNECTOR),
         "both": condition(1, 0, ella=("ella", 0)),

@@ -47,7 +47,8 @@ def to_api(workflow: dict[str, Any], infos: dict[str, Any]) -> API:
 
 def _defaults(info: dict[str, Any]) -> dict[str, Any]:
     """Name -> default of a node's required widgets."""
-    options = {name: spec[1] for name, spec in info["input"]["required"].items() if spec[1:]}
+    required = info["input"].get("required", {})
+    options = {name: spec[1] for name, spec in required.items() if spec[1:]}
     return {name: each["default"] for name, each in options.items() if "default" in each}
 
 

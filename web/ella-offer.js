@@ -5,55 +5,63 @@ import { app } from "../../scripts/app.js"
 import { openDialog } from "./ella-download.js"
 import { t } from "./ella-texts.js"
 
-// Loader -> its widget.
+// Loader -> its widgets.
 const LOADERS = {
-  ELLALoad: "ella_name",
-  ELLALoadLLM: "llm_name",
-  ELLALoader: "name",
-  "T5TextEncoderLoader #ELLA": "name",
+  ELLALoad: ["ella_name"],
+  ELLALoadLLM: ["llm_name"],
+  ELLALoadModels: ["ella_name", "llm_name"],
+  ELLALoader: ["name"],
+  "T5TextEncoderLoader #ELLA": ["name"],
 }
 const LATER = "ella.downloadOffered" // once in a window's life
 // What the dialog brings.
 const RELEASED = /(^|[\\/])(ella-sd1\.5-tsc-t5xl\.safetensors|models--google--flan-t5-xl--text_encoder)$/
+const AUTO = "auto" // offers itself
 const NOTHING = /^models\/.*: put / // what the list holds where nothing is installed
 
 function nodesOf(graph) {
   return graph.nodes.flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])])
 }
 
+function installed({ options }) {
+  return options.values.filter((value) => value !== AUTO && !NOTHING.test(value))
+}
+
 function loaderWidgets() {
   const loaders = nodesOf(app.graph).filter((node) => node.comfyClass in LOADERS)
-  const widgets = loaders.map((node) =>
-    node.widgets.find(({ name }) => name === LOADERS[node.comfyClass]),
+  const widgets = loaders.flatMap((node) =>
+    node.widgets.filter(({ name }) => LOADERS[node.comfyClass].includes(name)),
   )
   return [...new Set(widgets)]
 }
 
-function isMissing({ value, options: { values } }) {
-  return NOTHING.test(value) || !values.includes(value)
+// With auto only what is not there at all is missing.
+function isMissing(widget) {
+  const there = installed(widget)
+  return widget.value === AUTO ? !there.length : !there.includes(widget.value)
 }
 
 // To be mended by the one entry that the list has.
-function hasOneOther({ options: { values } }) {
-  return values.length === 1 && !NOTHING.test(values[0])
+function hasOneOther(widget) {
+  return widget.value !== AUTO && installed(widget).length === 1
 }
 
 async function offer() {
   const missing = loaderWidgets().filter(isMissing)
   const widgets = missing.filter(hasOneOther)
   const others = missing.filter((widget) => !widgets.includes(widget))
-  if (others.some(({ value }) => NOTHING.test(value) || RELEASED.test(value))) offerDownload()
+  if (others.some(({ value }) => value === AUTO || NOTHING.test(value) || RELEASED.test(value))) offerDownload()
   if (!widgets.length) return
-  const lines = widgets.map(({ value, options }) =>
+  const lines = widgets.map((widget) =>
     t("<missing> is not installed. Use <installed>?", {
-      missing: value,
-      installed: options.values[0],
+      missing: widget.value,
+      installed: installed(widget)[0],
     }),
   )
   const message = [...new Set(lines)].join("\n")
   const agreed = await app.extensionManager.dialog.confirm({ title: "ELLA", message })
   if (!agreed) return
-  for (const widget of widgets) widget.value = widget.options.values[0]
+  for (const widget of widgets) widget.value = installed(widget)[0]
   app.canvas.setDirty(true, true)
 }
 

@@ -1,4 +1,4 @@
-// Finds what LLM Text Encode will read, as far as that is known before the run.
+// Finds what a prompt's node will read, as far as that is known before the run.
 
 import { app } from "../../scripts/app.js"
 import { t } from "./ella-texts.js"
@@ -6,12 +6,23 @@ import { t } from "./ella-texts.js"
 // Nodes that output the value of their widget "value".
 const PRIMITIVES = new Set(["PrimitiveString", "PrimitiveStringMultiline"])
 
+// Node -> its input with the prompt that is counted.
+export const PROMPTS = { ELLALLMTextEncode: "text", ELLAPrompt: "positive" }
+
+// How a prompt is read whose node has no such inputs.
+const USUAL = { max_length: 0, long_prompt: "whole" }
+
 // Return what to count, or a hint why that is unknown before the run.
 export function ask(node) {
   const question = {}
-  for (const name of ["text", "max_length", "long_prompt"]) {
+  for (const key of ["text", "max_length", "long_prompt"]) {
+    const name = key === "text" ? PROMPTS[node.comfyClass] : key
     const slot = inputOf(node, name)
-    const input = slot?.label || slot?.localized_name || name
+    if (!slot && key in USUAL) {
+      question[key] = USUAL[key]
+      continue
+    }
+    const input = labelOf(slot, name)
     const widgets = sources(node, slot, ({ type }) => PRIMITIVES.has(type) && "value")
     if (!widgets.length || widgets.includes(undefined)) {
       return { hint: t("<input> comes from another node: counted in the run", { input }) }
@@ -22,7 +33,7 @@ export function ask(node) {
         hint: t("<input> differs between uses of this subgraph: counted in the run", { input }),
       }
     }
-    question[name] = [...values][0]
+    question[key] = [...values][0]
   }
   const llms = sources(node, inputOf(node, "llm"), () => "llm_name")
   if (!llms.length) return { hint: t("connect Load LLM (ELLA) to count tokens") }
@@ -33,7 +44,8 @@ export function ask(node) {
   if (names.size > 1) {
     return { hint: t("the LLM differs between uses of this subgraph: counted in the run") }
   }
-  return { llm_name: [...names][0], ella_name: connectorOf(node), ...question }
+  const ella_name = inputOf(node, "ella") ? connectorInto(node) : connectorOf(node)
+  return { llm_name: [...names][0], ella_name, ...question }
 }
 
 // The connector that a prompt is for, which knows how many tokens it was trained on. Undefined where
@@ -52,9 +64,12 @@ function connectorBehind(graph, link) {
     const inside = target.subgraph.inputNode.slots[link.target_slot]?.getLinks() ?? []
     return first(inside, (inner) => connectorBehind(target.subgraph, inner))
   }
-  const input = inputOf(target, "ella")
-  if (input) return sources(target, input, () => "ella_name")[0]?.value
+  if (inputOf(target, "ella")) return connectorInto(target)
   return target.type === "ELLABlendEmbeds" || target.isVirtualNode ? connectorOf(target) : undefined
+}
+
+function connectorInto(node) {
+  return sources(node, inputOf(node, "ella"), () => "ella_name")[0]?.value
 }
 
 // The first answer that is not undefined.
@@ -64,6 +79,16 @@ function first(items, answer) {
     if (found !== undefined) return found
   }
   return undefined
+}
+
+// What the editor calls the input with the prompt, where a node has several texts.
+export function promptLabel(node) {
+  const name = PROMPTS[node.comfyClass]
+  return name === "text" ? undefined : labelOf(inputOf(node, name), name)
+}
+
+function labelOf(slot, name) {
+  return slot?.label || slot?.localized_name || name
 }
 
 function inputOf(node, name) {

@@ -9,7 +9,7 @@ import { isOurs } from "./ella-pack.js"
 import { reportWords } from "./ella-words.js"
 
 const EVENT = "ella.report"
-const REPORTING = new Set(["ELLATimestepConditioning", "ELLAConditioning"])
+const REPORTING = new Set(["ELLATimestepConditioning", "ELLAConditioning", "ELLAPrompt"])
 const NOTES = new Set(["frozen"]) // kinds of reports that nodes of others show
 const WIDTH = 360 // px of a new node, for its title and the lines of a report
 const WIDGET = "ella_report"
@@ -22,12 +22,12 @@ const STYLE = `
   .ella-report p { margin: 0; white-space: pre-line; overflow-wrap: anywhere; }
 `
 
-const readers = new WeakMap() // node -> the function that shows its reports
+const readers = new WeakMap() // node -> the function that shows some of its reports, and their kinds
 const noted = new Set() // nodes of others that show a note of the last run
 
-// Have a function show a node's reports in place of the lines below its widgets.
-export function readReports(node, reader) {
-  readers.set(node, reader)
+// Have a function show a node's reports of these kinds in place of the lines below its widgets.
+export function readReports(node, kinds, show) {
+  readers.set(node, { kinds, show })
 }
 
 // The id of a node in a subgraph is a path such as "12:7".
@@ -45,8 +45,9 @@ function listen({ detail: report }) {
   const ours = isOurs(node?.constructor.nodeData)
   if (!node || (!ours && !NOTES.has(report.kind))) return // another workflow is open
   if (!ours) noted.add(node)
-  const show = readers.get(node) ?? ((heard) => write(node, reportWords(heard)))
-  show(report)
+  const reader = readers.get(node)
+  if (reader?.kinds.has(report.kind)) reader.show(report)
+  else write(node, reportWords(report))
 }
 
 function write(node, text) {

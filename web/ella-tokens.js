@@ -5,12 +5,13 @@
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { openDialog } from "./ella-download.js"
-import { ask } from "./ella-prompt.js"
+import { ask, promptLabel, PROMPTS } from "./ella-prompt.js"
 import { readReports } from "./ella-report.js"
 import { t } from "./ella-texts.js"
+import { unread } from "./ella-unread.js"
 import { countWords, reportWords } from "./ella-words.js"
 
-const NODE = "ELLALLMTextEncode"
+const KINDS = new Set(["loading", "reading", "prompt"]) // reports that the line shows
 const TICK = 300 // ms; a prompt is counted once it has not changed for this long
 const RETRY = 5000 // ms after an error
 const HEIGHT = 30 // px, with MARGIN above and below
@@ -85,10 +86,13 @@ class Counter {
 
   hear(report) {
     const done = report.kind === "prompt" // before that it tells its progress
-    const text = reportWords(report)
+    const question = ask(this.node)
+    // The editor has drawn from {a|b}, or another node has written it.
+    const drawn = done && report.read !== undefined && report.read !== question.text
+    const text = [reportWords(report), ...(drawn ? [`“${report.read}”`] : [])].join(" · ")
     this.progress = done ? undefined : text
     this.result = done ? text : undefined
-    this.heard = JSON.stringify(ask(this.node))
+    this.heard = JSON.stringify(question)
     talking[done ? "delete" : "add"](this)
     this.draw()
   }
@@ -148,7 +152,11 @@ class Counter {
       this.show(line, { title: answer.error, muted: true, action })
     } else {
       const share = Math.min(1, answer.tokens / answer.limit)
-      this.show(countWords(answer), { over: answer.over, share, exact: !answer.about })
+      const input = promptLabel(this.node)
+      const count = countWords(answer)
+      const counted = input ? t("<input>: <count>", { input, count }) : count
+      const line = [...unread(question.text), counted].join(" · ")
+      this.show(line, { over: answer.over, share, exact: !answer.about })
     }
   }
 }
@@ -170,9 +178,9 @@ app.registerExtension({
     })
   },
   nodeCreated(node) {
-    if (node.comfyClass !== NODE) return
+    if (!(node.comfyClass in PROMPTS)) return
     const counter = new Counter(node)
     counters.set(node, counter)
-    readReports(node, (report) => counter.hear(report))
+    readReports(node, KINDS, (report) => counter.hear(report))
   },
 })

@@ -60,7 +60,7 @@ def check_text_encoder(path: Path, quantization: str | None = None) -> None:
         require_torchao()
     _check_kind(path)
     if not gguf.is_gguf(path):
-        with _naming(path):
+        with naming(path):
             for file in _weight_files(path):
                 with safe_open(file, framework="pt"):
                     pass  # opening it compares the file's length with its header
@@ -90,10 +90,10 @@ def load_text_encoder(
         EllaError: something is missing or damaged, or this is not a usable LLM.
     """
     check_text_encoder(path, quantization)
-    with _naming(path):
+    with naming(path):
         config, tokenizer = _open(path, places)
     on_tokenizer()
-    with _naming(path):
+    with naming(path):
         model = _load_model(path, config, dtype)
     model.eval().requires_grad_(False)
     if quantization:
@@ -114,17 +114,17 @@ def load_tokenizer(path: Path, places: TokenizerPlaces = TokenizerPlaces()) -> P
         EllaError: something is missing or damaged.
     """
     _check_kind(path, weights=False)
-    with _naming(path):
+    with naming(path):
         return _open(path, places)[1]
 
 
 def _check_kind(path: Path, weights: bool = True) -> None:
     if gguf.is_gguf(path):
         gguf.require_packages(path)
-        with _naming(path):
+        with naming(path):
             gguf.check_gguf(path)
     elif path.is_file():
-        with _naming(path):
+        with naming(path):
             single_file.check_file(path)
     else:
         check_folder(path, weights)
@@ -178,7 +178,7 @@ def _load_model(path: Path, config: Any, dtype: torch.dtype) -> Any:
         skip = _NOT_NEEDED_OF_T5 if is_text_encoder else _NOT_NEEDED
         state = read_state(_weight_files(path), dtype, skip)
         model, report = model_class.from_pretrained(None, state_dict=state, **options)
-    _check_report(report, config.model_type)
+    check_report(report, config.model_type)
     # transformers keeps T5's `wo` in float32, and then its clamp of fp16 overflow never acts. The
     # reference implementation casts all of it.
     torch.nn.Module.to(model, dtype)
@@ -186,7 +186,7 @@ def _load_model(path: Path, config: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def _check_report(report: Any, model_type: str) -> None:
+def check_report(report: Any, model_type: str) -> None:
     """Refuse what transformers only logs: it fills in random numbers and ignores what is left."""
     absent = [*report["missing_keys"], *report["mismatched_keys"]]
     if absent:
@@ -201,7 +201,7 @@ def _check_report(report: Any, model_type: str) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Turn whatever transformers stumbles over into an error that names the LLM."""
     try:
         yield

@@ -27,12 +27,15 @@ class WeightedPiece:
         weights: one for each token from `start` on; empty if no word of the prompt has one.
         start: number of tokens that the connector reads before them.
         skipped: number of tokens in front that it does not read.
+        offsets: where each token from `start` on lies in the prompt without markup: its first
+            character and the one behind its last; empty where the tokenizer can't say.
     """
 
     ids: list[int]
     weights: list[float]
     start: int
     skipped: int
+    offsets: list[tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +43,13 @@ class TokenisedPrompt(PromptCounts):
     """A prompt whose markup has been read.
 
     Attributes:
+        text: the prompt without markup.
         pieces: what is read one after the other.
         has_weights: whether a word in it has a weight other than 1.
         length: tokens that each piece is filled up to; 0 for none.
     """
 
+    text: str
     pieces: list[WeightedPiece]
     has_weights: bool
     length: int
@@ -80,8 +85,15 @@ def tokenise_prompt(
         factors: list[float] = []
         if has_weights:
             factors = token_weights(chunk, weights[begin:end], read.encoding.starts)
+        places = [(begin + start, begin + stop) for start, stop in read.encoding.offsets or []]
         pieces += [
-            WeightedPiece(piece.ids, factors[piece.words], piece.start, piece.skipped)
+            WeightedPiece(
+                piece.ids,
+                factors[piece.words],
+                piece.start,
+                piece.skipped,
+                places[piece.words],
+            )
             for piece in read.pieces
         ]
         tokens += read.tokens
@@ -89,6 +101,7 @@ def tokenise_prompt(
         windows = max(windows, len(read.pieces))
         begin = end
     return TokenisedPrompt(
+        plain,
         pieces,
         has_weights,
         recipe_length(recipe, max_length, tokenizer.window) if recipe.padded else max_length,

@@ -6,7 +6,7 @@ TITLES = {
     "text encoder": "Load LLM (ELLA)",
     "llm": "Load LLM (ELLA)",
     "long prompt": "LLM Text Encode (ELLA)",
-    "ella": "ELLA Timestep Conditioning",
+    "ella": "ELLA Prompt",
 }
 WORDS = {
     "t5": "ELLALoadLLM",

@@ -78,6 +78,30 @@ def test_held_out_prompts_are_painted_right(server):
     assert verdict["shuffled"] <= 0.2, verdict
 
 
+def in_one_node(api):
+    """Have ELLA Prompt do what four nodes do, with the models that Load ELLA Models chooses."""
+    (both,) = (n for n in api.values() if n["class_type"] == "ELLATimestepConditioning")
+    texts = {name: api[both["inputs"][name][0]]["inputs"] for name in ("positive", "negative")}
+    api["models"] = {"class_type": "ELLALoadModels", "inputs": {"llm_name": NAME}}
+    both["class_type"] = "ELLAPrompt"
+    both["inputs"] = {
+        "model": both["inputs"]["model"],
+        "ella": ["models", 0],
+        "llm": ["models", 1],
+        **{name: text["text"] for name, text in texts.items()},
+    }
+
+
+def test_one_node_paints_the_same(server):
+    made = PROMPTS[:2]
+    pairs = zip(
+        evaluation.paint(server, made),
+        evaluation.paint(server, made, edit=in_one_node),
+        strict=True,
+    )
+    assert all((four == one).all() for four, one in pairs)
+
+
 @pytest.mark.parametrize("broken", [tokenizer, connector, wrapper])
 def test_a_broken_part_falls_through(server, broken):
     verdict = paint_and_judge(server, PROMPTS[:4], **broken(server))

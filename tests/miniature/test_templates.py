@@ -26,13 +26,13 @@ def server(tmp_path_factory):
         yield running
 
 
-def test_there_are_ten():
-    assert len(ADAPTED) == 10
+def test_there_are_fourteen():
+    assert len(ADAPTED) == 14
 
 
 @pytest.mark.parametrize("name", ADAPTED)
 def test_runs(server, name):
-    workflow = set_widgets(ADAPTED[name], steps=2)
+    workflow = set_widgets(ADAPTED[name], steps=2, tokens=16)
     result = server.run(to_api(workflow, server.get("/object_info")))
     assert result.error is None, result.error
     assert any(output.get("images") for output in result.outputs.values())

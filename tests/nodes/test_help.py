@@ -52,7 +52,7 @@ def texts(host):
 
 
 def inputs_of(info):
-    return [*info["input"]["required"], *info["input"].get("optional", {})]
+    return [*info["input"].get("required", {}), *info["input"].get("optional", {})]
 
 
 def pages(host, nodes):

@@ -15,12 +15,12 @@ NODES = {
     "ELLALoad": ("Load ELLA", {"ella_name": "COMBO"}, ["ELLA"]),
     "ELLALoadLLM": (
         "Load LLM (ELLA)",
-        {"llm_name": "COMBO", "dtype": "COMBO"},
+        {"llm_name": "COMBO", "dtype?": "COMBO"},
         ["ELLA_LLM"],
     ),
     "ELLALLMTextEncode": (
         "LLM Text Encode (ELLA)",
-        {"llm": "ELLA_LLM", "text": "STRING", "max_length": "INT", "long_prompt?": "COMBO"},
+        {"llm": "ELLA_LLM", "text": "STRING", "max_length?": "INT", "long_prompt?": "COMBO"},
         ["ELLA_LLM_EMBEDS"],
     ),
     "ELLAPromptTemplate": (
@@ -32,6 +32,54 @@ NODES = {
             "skip_tokens": "INT",
         },
         ["ELLA_LLM"],
+    ),
+    "ELLALoadModels": (
+        "Load ELLA Models",
+        {"ella_name?": "COMBO", "llm_name?": "COMBO", "dtype?": "COMBO"},
+        ["ELLA", "ELLA_LLM"],
+    ),
+    "ELLAPrompt": (
+        "ELLA Prompt",
+        {
+            "model": "MODEL",
+            "ella": "ELLA",
+            "llm": "ELLA_LLM",
+            "positive": "STRING",
+            "clip?": "CLIP",
+            "clip_text?": "STRING",
+            "negative?": "STRING",
+        },
+        ["MODEL", "CONDITIONING", "CONDITIONING"],
+    ),
+    "ELLAAttentionMap": (
+        "ELLA Attention Map",
+        {
+            "ella": "ELLA",
+            "embeds": "ELLA_LLM_EMBEDS",
+            "timesteps?": "INT",
+            "block?": "INT",
+            "head?": "INT",
+            "latent?": "INT",
+        },
+        ["IMAGE", "STRING"],
+    ),
+    "ELLASaveEmbeds": (
+        "ELLA Save Embeds",
+        {"embeds": "ELLA_LLM_EMBEDS", "filename_prefix?": "STRING"},
+        ["STRING"],
+    ),
+    "ELLALoadEmbeds": ("ELLA Load Embeds", {"embeds_name": "COMBO"}, ["ELLA_LLM_EMBEDS"]),
+    "ELLAPromptList": ("ELLA Prompt List", {"text?": "STRING", "file?": "COMBO"}, ["STRING"]),
+    "ELLAUpsamplePrompt": (
+        "ELLA Upsample Prompt",
+        {
+            "llm": "ELLA_LLM",
+            "text": "STRING",
+            "seed?": "INT",
+            "tokens?": "INT",
+            "instruction?": "STRING",
+        },
+        ["STRING"],
     ),
     "ELLATimestepConditioning": (
         "ELLA Timestep Conditioning",
@@ -50,15 +98,15 @@ NODES = {
         {
             "ella": "ELLA",
             "embeds": "ELLA_LLM_EMBEDS",
-            "strength": "FLOAT",
             "clip?": "CONDITIONING",
+            "strength?": "FLOAT",
         },
         ["CONDITIONING"],
     ),
     "ELLAPatchModel": ("ELLA Patch Model", {"model": "MODEL"}, ["MODEL"]),
     "ELLABlendEmbeds": (
         "ELLA Blend Embeds",
-        {"embeds_a": "ELLA_LLM_EMBEDS", "embeds_b": "ELLA_LLM_EMBEDS", "factor": "FLOAT"},
+        {"embeds_a": "ELLA_LLM_EMBEDS", "embeds_b": "ELLA_LLM_EMBEDS", "factor?": "FLOAT"},
         ["ELLA_LLM_EMBEDS"],
     ),
     "ELLASDXLOptions": (
@@ -76,7 +124,7 @@ NODES = {
         },
         ["CONDITIONING"],
     ),
-    "ELLADownloadModels": ("Download ELLA models", {"models": "COMBO"}, ["STRING"]),
+    "ELLADownloadModels": ("Download ELLA models", {"models?": "COMBO"}, ["STRING"]),
 }
 
 
@@ -98,7 +146,7 @@ def test_inputs_and_outputs(infos, name):
     info = infos[name]
     display_name, inputs, outputs = NODES[name]
     assert info["display_name"] == display_name
-    found = {name: spec[0] for name, spec in info["input"]["required"].items()}
+    found = {name: spec[0] for name, spec in info["input"].get("required", {}).items()}
     found |= {f"{name}?": spec[0] for name, spec in info["input"].get("optional", {}).items()}
     assert list(found.items()) == list(inputs.items())
     assert info["output"] == outputs
@@ -109,16 +157,16 @@ def test_everything_is_explained(infos, name):
     info = infos[name]
     assert info["description"]
     assert info["category"] == "ELLA"
-    inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
+    inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
     assert all(options["tooltip"] for _, options in inputs.values())
     assert all(info["output_tooltips"])
 
 
 def test_defaults(infos):
-    assert infos["ELLALLMTextEncode"]["input"]["required"]["max_length"][1]["default"] == 0
+    assert infos["ELLALLMTextEncode"]["input"]["optional"]["max_length"][1]["default"] == 0
     long_prompt = infos["ELLALLMTextEncode"]["input"]["optional"]["long_prompt"][1]
     assert (long_prompt["options"], long_prompt["default"]) == (["whole", "chunk"], "whole")
-    dtype = infos["ELLALoadLLM"]["input"]["required"]["dtype"][1]
+    dtype = infos["ELLALoadLLM"]["input"]["optional"]["dtype"][1]
     assert dtype["options"] == ["auto", "fp16", "bf16", "fp32", "fp8", "int8"]
     assert dtype["default"] == "auto"
 

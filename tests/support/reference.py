@@ -11,8 +11,17 @@ import torch
 import torch.nn.functional as F
 
 
-def tsc(weights: dict[str, torch.Tensor], features: torch.Tensor, timestep: float, heads: int = 8):
-    """(1, L, D) features at one timestep -> (1, N, W) tokens, in the weights' float32."""
+def tsc(
+    weights: dict[str, torch.Tensor],
+    features: torch.Tensor,
+    timestep: float,
+    heads: int = 8,
+    seen: list | None = None,
+):
+    """(1, L, D) features at one timestep -> (1, N, W) tokens, in the weights' float32.
+
+    `seen` gets what each block's attention reads: its name, queries and keys.
+    """
 
     def linear(name, x):
         return _linear(weights, name, x)
@@ -37,6 +46,8 @@ def tsc(weights: dict[str, torch.Tensor], features: torch.Tensor, timestep: floa
         block = f"connector.perceiver_blocks.{i}"
         q = adaln(f"{block}.ln_1", latents)
         kv = torch.cat([q, adaln(f"{block}.ln_2", text)], dim=1)
+        if seen is not None:
+            seen.append((f"{block}.attn", q[0], kv[0]))
         latents = latents + _attention(weights, f"{block}.attn", q, kv, heads)
         hidden = F.relu(linear(f"{block}.mlp.c_fc", adaln(f"{block}.ln_ff", latents))) ** 2
         latents = latents + linear(f"{block}.mlp.c_proj", hidden)

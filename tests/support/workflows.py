@@ -8,6 +8,7 @@ from bootstrap import ROOT
 from workflow import set_widgets, widgets
 
 from .host import T5, Host
+from .llms import write_qwen
 from .models import add_clip
 from .sdxl import ADAPTER, CHECKPOINT, GEMMA, WITH_CLIPS, write_with_clips
 
@@ -16,6 +17,7 @@ STEPS = 2
 SMALLER = {False: 4, True: 16}  # for SDXL: sizes and positions in pixels are divided by that
 MEGAPIXELS = 0.02  # 144 x 144, where a node takes them
 
+_CHAT = "chat"
 _WITH_CLIP = "sd15-with-clip.safetensors"
 _CHOSEN = {
     "ckpt_name": "sd15.safetensors",
@@ -24,6 +26,7 @@ _CHOSEN = {
     "control_net_name": "controlnet.safetensors",
     "lora_name": "lora.safetensors",
     "steps": STEPS,
+    "tokens": 8,
 }
 _CHOSEN_SDXL = {**_CHOSEN, "ckpt_name": CHECKPOINT, "ella_name": ADAPTER, "llm_name": GEMMA}
 
@@ -39,19 +42,34 @@ def is_sdxl(path: Path) -> bool:
     return path.stem.startswith("ella-sdxl")
 
 
+def with_clip(host: Host) -> str:
+    """The small checkpoint with a CLIP in it, made when it is first asked for."""
+    checkpoints = host.models / "checkpoints"
+    if not (checkpoints / _WITH_CLIP).is_file():
+        add_clip(checkpoints / _CHOSEN["ckpt_name"], checkpoints / _WITH_CLIP)
+    return _WITH_CLIP
+
+
+def chat_llm(host: Host) -> str:
+    """A small chat LLM, made when it is first asked for."""
+    if not (host.models / "LLM" / _CHAT).is_dir():
+        write_qwen(host.models / "LLM" / _CHAT)
+    return _CHAT
+
+
 def small(host: Host, path: Path) -> dict[str, Any]:
     """The same workflow with small models, small pictures and few steps; makes what it needs."""
     workflow, sdxl = read(path), is_sdxl(path)
     types = {node["type"] for node in workflow["nodes"]}
     set_widgets(workflow, **(_CHOSEN_SDXL if sdxl else _CHOSEN))
+    chats = [node for node in workflow["nodes"] if node.get("title", "").startswith("Chat LLM")]
+    if chats:
+        set_widgets({"nodes": chats}, llm_name=chat_llm(host))
     if "CLIPTextEncode" in types and sdxl:
         write_with_clips(host)
         set_widgets(workflow, ckpt_name=WITH_CLIPS)
     elif "CLIPTextEncode" in types:
-        set_widgets(workflow, ckpt_name=_WITH_CLIP)
-        checkpoints = host.models / "checkpoints"
-        if not (checkpoints / _WITH_CLIP).is_file():
-            add_clip(checkpoints / _CHOSEN["ckpt_name"], checkpoints / _WITH_CLIP)
+        set_widgets(workflow, ckpt_name=with_clip(host))
     for node in workflow["nodes"]:
         pixels = {k: v for k, v in widgets(node).items() if k in ("width", "height", "x", "y")}
         set_widgets({"nodes": [node]}, **{k: v // SMALLER[sdxl] for k, v in pixels.items()})

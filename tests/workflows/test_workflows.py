@@ -15,6 +15,7 @@ LOADS_FILES = {  # type -> the widget that names a file with a download address
     "CheckpointLoaderSimple": "ckpt_name",
     "ControlNetLoader": "control_net_name",
     "ELLALoad": "ella_name",
+    "ELLALoadModels": "ella_name",
     "LoraLoader": "lora_name",
     "LoraLoaderModelOnly": "lora_name",
 }
@@ -45,8 +46,8 @@ def _sdxl(host):
         yield
 
 
-def test_there_are_sixteen():
-    assert len(WORKFLOWS) == 16
+def test_there_are_twenty():
+    assert len(WORKFLOWS) == 20
 
 
 @each_workflow

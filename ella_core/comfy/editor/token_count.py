@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ...config import ADAPTER_RECIPES, PLAIN, ConnectorMetadata, ReadingRecipe, recipe_of
 from ...errors import EllaError
 from ..files.folders import connector_path, file_identity, llm_path
+from ..files.preset import AUTO, choose_connector, choose_llm
 
 if TYPE_CHECKING:
     from ...text_encoders import PromptTokenizer
@@ -76,11 +77,14 @@ class TokenCounter:
             max_length: see there.
             chunked: see there.
             ella_name: the connector that the prompt is for, as in its dropdown; None if unknown.
+                Both names may be "auto", see `preset`.
 
         Raises:
             EllaError: there is no such LLM, its tokenizer can't be opened, or see
                 `encode_prompt`.
         """
+        if AUTO in (ella_name, llm_name):
+            ella_name, llm_name = await self._in_thread(lambda: _chosen(ella_name, llm_name))
         path, identity = await self._in_thread(lambda: _identified(llm_name))
         opening = self._tokenizers.get(identity)
         if opening is None:
@@ -173,6 +177,16 @@ def _reading(ella_name: str | None, model_type: str | None) -> tuple[int, Readin
             pass  # Load ELLA reports what is wrong with the file; the count goes on
     recipe = ADAPTER_RECIPES.get(model_type or "", PLAIN)
     return recipe.max_tokens or ConnectorMetadata().trained_tokens, recipe
+
+
+def _chosen(ella_name: str | None, llm_name: str) -> tuple[str | None, str]:
+    """Return the names of both models, of which one at least is to be chosen."""
+    asked = ella_name or AUTO
+    llm_name = choose_llm(llm_name, asked)
+    try:
+        return choose_connector(asked), llm_name
+    except EllaError:
+        return None, llm_name  # it need not be known, see `_reading`
 
 
 def _identified(llm_name: str) -> tuple[Path, str]:

@@ -12,14 +12,16 @@ RELEASED_CONNECTOR = "ella-sd1.5-tsc-t5xl.safetensors"
 CONNECTOR_FOLDER = "ella"
 ADAPTER_FOLDER = "llm_adapters"
 CONNECTOR_FOLDERS = (CONNECTOR_FOLDER, ADAPTER_FOLDER)
+EMBEDS_FOLDER = "ella_embeds"  # below ComfyUI's output folder
 LLM_FOLDERS = ("text_encoders", "ella_encoder", "LLM")
 
-_RELEASED_LLM = "models--google--flan-t5-xl--text_encoder"
+RELEASED_LLM = "models--google--flan-t5-xl--text_encoder"
 _DOWNLOAD = "Choose ELLA > Download ELLA models ... in ComfyUI's menu"
 
 # Shown in an empty dropdown, where ComfyUI itself would show nothing at all.
 # A node of its usual width shows no more than the folder.
 NO_CONNECTOR = f"models/{CONNECTOR_FOLDER} has no connector: put {RELEASED_CONNECTOR} there"
+NO_EMBEDS = f"output/{EMBEDS_FOLDER} is empty: save some with ELLA Save Embeds"
 NO_LLM = "models/text_encoders has no LLM: put the FLAN-T5-XL encoder's folder there"
 
 _EXTENSIONS = {
@@ -74,7 +76,7 @@ def connector_path(name: str) -> Path:
 
 def llm_names() -> list[str]:
     """Return the entries of the LLM dropdown, never empty. A new node has the first."""
-    return _first(_RELEASED_LLM, sorted(set(_llms()))) or [NO_LLM]
+    return _first(RELEASED_LLM, sorted(set(_llms()))) or [NO_LLM]
 
 
 def llm_path(name: str) -> Path:
@@ -89,9 +91,36 @@ def llm_path(name: str) -> Path:
     if path is None:
         raise MissingLLMError(
             f"The LLM {name!r} was not found. {_DOWNLOAD}, or put a folder with config.json, "
-            f"model.safetensors and tokenizer (for the released ELLA: {_RELEASED_LLM}, 2.95 GB, "
+            f"model.safetensors and tokenizer (for the released ELLA: {RELEASED_LLM}, 2.95 GB, "
             f"from Hugging Face QQGYLab/ELLA), or a GGUF file, into {roots[0]}. Then press R in "
             f"the editor and choose it in Load LLM (ELLA)."
+        )
+    return path
+
+
+def embeds_folder() -> Path:
+    """Return where ELLA Save Embeds writes and ELLA Load Embeds reads."""
+    return Path(folder_paths.get_output_directory(), EMBEDS_FOLDER)
+
+
+def embeds_names() -> list[str]:
+    """Return the entries of the dropdown of saved embeds, never empty."""
+    folder = embeds_folder()
+    found = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.safetensors"))
+    return found or [NO_EMBEDS]
+
+
+def embeds_path(name: str) -> Path:
+    """Return the file behind an entry of the dropdown of saved embeds.
+
+    Raises:
+        EllaError: there is no such file.
+    """
+    path = embeds_folder() / name
+    if _leads_elsewhere(Path(name)) or not path.is_file():
+        raise EllaError(
+            f"The embeds {name!r} are not in {embeds_folder()}. Save them with ELLA Save Embeds or "
+            f"put the file there, press R in the editor and choose it in ELLA Load Embeds."
         )
     return path
 

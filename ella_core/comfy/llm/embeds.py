@@ -2,15 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...config import PLAIN, LLMIdentity, ReadingRecipe
+from ...config import PLAIN, LLMIdentity, PromptTemplate, ReadingRecipe
 from ...errors import EllaError
 
 if TYPE_CHECKING:
     from ...text_encoders import EncodedPrompt
 
 Parts = tuple[tuple["EncodedPrompt", float], ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A text to read, and how; the arguments of `LLM.encode`."""
+
+    text: str
+    max_length: int
+    chunked: bool = False
+    markup: bool = True
+    template: PromptTemplate | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,8 @@ class LLMEmbeds:
         llm: the LLM's name in its dropdown.
         recipe: how they were read.
         read_again: gives the same, read under another recipe; None if that can't be done.
+        asked: the text, and how it was read; None for a mix of several.
+        path: where the LLM lies.
     """
 
     parts: Parts
@@ -33,6 +47,8 @@ class LLMEmbeds:
     llm: str
     recipe: ReadingRecipe = PLAIN
     read_again: "Callable[[ReadingRecipe], LLMEmbeds] | None" = None
+    asked: Asked | None = None
+    path: Path | None = None
 
     @property
     def width(self) -> int:
@@ -67,6 +83,7 @@ class LLMEmbeds:
         """Mix the empty prompt (0) and the prompt (1); more overdrives the prompt."""
         return replace(
             self,
+            asked=self.asked if strength == 1 else None,
             parts=_mix((self.parts, strength), (self.empty, 1 - strength)),
             read_again=lambda recipe: self.under(recipe).with_strength(strength),
         )
@@ -80,6 +97,7 @@ class LLMEmbeds:
         self.check_same_llm(other)
         return replace(
             self,
+            asked=None,
             parts=_mix((self.parts, 1 - factor), (other.parts, factor)),
             empty=_mix((self.empty, 1 - factor), (other.empty, factor)),
             read_again=lambda recipe: self.under(recipe).blended_with(other.under(recipe), factor),

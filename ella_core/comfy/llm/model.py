@@ -17,7 +17,8 @@ from ...errors import EllaError
 from ..editor.events import send_report
 from ..files.folders import file_identity
 from ..memory import Holder, WholeModelPatcher
-from .embeds import LLMEmbeds
+from .embeds import Asked, LLMEmbeds
+from .writing import WritingLLM
 
 if TYPE_CHECKING:
     from ...text_encoders import EncodedPrompt, PromptCounts, TextEncoder
@@ -28,17 +29,6 @@ logger = logging.getLogger("ella")
 
 _COMPUTED_IN = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 DTYPES = (*_COMPUTED_IN, *QUANTIZATIONS)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """Arguments of `LLM.encode`."""
-
-    text: str
-    max_length: int
-    chunked: bool = False
-    markup: bool = True
-    template: PromptTemplate | None = None
 
 
 class LLM:
@@ -81,6 +71,7 @@ class LLM:
         self._identity = file_identity(path)
         self._encoder: TextEncoder | None = None
         self.patcher: WholeModelPatcher | None = None
+        self._writing = WritingLLM(name, path, self._dtype)
         # By max_length and what is around them.
         self._empty: dict[tuple[int, PromptTemplate | None, ReadingRecipe], EncodedPrompt] = {}
         # Equal prompts are one object, so that the connector computes their contexts once.
@@ -92,8 +83,24 @@ class LLM:
 
     def get_ram_usage(self) -> int:
         """Return the bytes of the weights, by which ComfyUI's --cache-ram chooses what to evict."""
-        size: int = self.patcher.model_size() if self.patcher else 0
+        patchers = filter(None, (self.patcher, self._writing.patcher))
+        size: int = sum(patcher.model_size() for patcher in patchers)
         return size
+
+    def write(self, instruction: str, text: str, seed: int, tokens: int) -> str:
+        """Have a chat LLM write, see `writer.write`; what it writes is shown on the running node.
+
+        Its language head makes it a model of its own, beside the one that reads.
+
+        Raises:
+            EllaError: it is stored in 8 bits, or see `load_writer` and `writer.write`.
+        """
+        if self._quantization:
+            raise EllaError(
+                f"An LLM in {self._quantization} can't write. Choose auto as dtype in Load LLM "
+                f"(ELLA)."
+            )
+        return self._writing.write(instruction, text, seed, tokens)
 
     def encode(
         self,
@@ -118,24 +125,26 @@ class LLM:
         Raises:
             EllaError: see `load_text_encoder` and `encode_prompt`.
         """
-        embeds = self._embeds(_Asked(text, max_length, chunked, markup, template), self._recipe)
+        asked = Asked(text, max_length, chunked, markup, template)
+        embeds = self._embeds(asked, self._recipe)
         ((prompt, _),) = embeds.parts
-        send_report("prompt", _summarise(prompt), **_counts(prompt))
+        send_report("prompt", _summarise(prompt), read=text, **_counts(prompt))
         return embeds
 
-    def _embeds(self, asked: _Asked, recipe: ReadingRecipe) -> LLMEmbeds:
+    def _embeds(self, asked: Asked, recipe: ReadingRecipe) -> LLMEmbeds:
         prompt = self._read(asked, recipe)
         if prompt.dropped:
             logger.warning("%s", _summarise(prompt))
         about = (asked.max_length, asked.template, recipe)
         if about not in self._empty:
-            nothing = _Asked("", asked.max_length, template=asked.template)
-            self._empty[about] = self._read(nothing, recipe)
+            blank = Asked("", asked.max_length, template=asked.template)
+            self._empty[about] = self._read(blank, recipe)
         empty = self._empty[about]
         again = _reader(ref(self), self._opened_with, asked)
-        return LLMEmbeds(((prompt, 1.0),), ((empty, 1.0),), self.name, recipe, again)
+        parts, nothing = ((prompt, 1.0),), ((empty, 1.0),)
+        return LLMEmbeds(parts, nothing, self.name, recipe, again, asked, self._path)
 
-    def _read(self, asked: _Asked, recipe: ReadingRecipe) -> "EncodedPrompt":
+    def _read(self, asked: Asked, recipe: ReadingRecipe) -> "EncodedPrompt":
         """Read a prompt or find it in the cache; its features are on the intermediate device."""
         from ...text_encoders import encode_prompt
         from .cache import cache_key, feature_cache
@@ -212,13 +221,17 @@ class TemplatedLLM:
         """Read a prompt within the template; see `LLM.encode`."""
         return self.llm.encode(text, max_length, chunked, template=self.template)
 
+    def write(self, instruction: str, text: str, seed: int, tokens: int) -> str:
+        """Write without the template, which is for reading; see `LLM.write`."""
+        return self.llm.write(instruction, text, seed, tokens)
+
     def within(self, template: PromptTemplate) -> "TemplatedLLM":
         """Return the LLM with another template in place of this one."""
         return TemplatedLLM(self.llm, template)
 
 
 def _reader(
-    llm: "ref[LLM]", opened_with: tuple[str, Path, str], asked: _Asked
+    llm: "ref[LLM]", opened_with: tuple[str, Path, str], asked: Asked
 ) -> Callable[[ReadingRecipe], LLMEmbeds]:
     """Return a function that reads a prompt again and keeps no LLM in memory until then."""
 
