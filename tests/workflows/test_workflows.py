@@ -20,6 +20,7 @@ LOADS_FILES = {  # type -> the widget that names a file with a download address
     "LoraLoaderModelOnly": "lora_name",
 }
 LOADS_NONE = {"ELLALoadLLM", "LoadImage"}  # a folder of files, and ComfyUI's own picture
+MORE_COLUMNS = {"ella-four-dense-prompts", "ella-regional-prompts"}
 TITLE = 30  # height of a node's title, drawn above its position
 
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -117,6 +118,17 @@ def test_a_seed_from_another_node_is_not_said_to_change_by_itself(path):
         for entry in node["inputs"]:
             if entry["name"] == "seed" and entry["link"] is not None:
                 assert node["widgets_values"][1] == "fixed", node["id"]
+
+
+@each_workflow
+def test_is_seen_whole_in_a_window_of_1600_by_900_at_70_percent(path):
+    if path.stem in MORE_COLUMNS:
+        pytest.skip("several prompts and samplers side by side")
+    workflow = read(path)
+    boxes = [*map(box, workflow["nodes"]), *map(corners, workflow["groups"])]
+    left, top, right, bottom = zip(*boxes, strict=True)
+    assert max(right) - min(left) <= 1600 / 0.7
+    assert max(bottom) - min(top) <= 900 / 0.7
 
 
 @each_workflow
