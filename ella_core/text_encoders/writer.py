@@ -133,7 +133,7 @@ def write(
     def said() -> str:
         return _THOUGHT.sub("", tokenizer.decode(written, skip_special_tokens=True)).strip()
 
-    class Streamer(BaseStreamer):  # type: ignore[misc]
+    class Streamer(BaseStreamer):
         """Hears first the prompt, then each token."""
 
         hears_prompt = True
