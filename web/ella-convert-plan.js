@@ -3,6 +3,7 @@
 
 import { api } from "../../scripts/api.js"
 import { allNodes, originsOf, targetsOf } from "./ella-links.js"
+import { isOurs } from "./ella-pack.js"
 import { t } from "./ella-texts.js"
 
 const ENCODER = "CLIPTextEncode"
@@ -12,11 +13,17 @@ export function isEncoder(node) {
   return node.type === ENCODER
 }
 
-// Nodes that read a prompt with CLIP in a way of their own.
-function isOtherEncoder({ type, subgraph, inputs = [], outputs = [] }) {
+function isPacks(node) {
+  return isOurs(node.constructor.nodeData)
+}
+
+// Other packs' nodes, and ComfyUI's, that read a prompt with CLIP in a way of their own.
+function isOtherEncoder(node) {
+  const { type, subgraph, inputs = [], outputs = [] } = node
   const takes = (kind) => inputs.some((input) => input.type === kind)
   const gives = outputs.some((output) => output.type === "CONDITIONING")
-  return type !== ENCODER && !subgraph && takes("CLIP") && gives && !takes("CONDITIONING")
+  const reads = takes("CLIP") && gives && !takes("CONDITIONING")
+  return type !== ENCODER && !subgraph && reads && !isPacks(node)
 }
 
 // The prompts in question: those that are selected if it is more than one, else all.
@@ -33,6 +40,7 @@ function follow(node, slot, uses, seen) {
     const input = inputs[target.slot]
     if (seen.has(input)) continue
     seen.add(input)
+    if (isPacks(target.node)) return t("“<node>” takes it as CLIP's part beside ELLA", { node: title })
     const model = inputs.findIndex(({ type }) => type === "MODEL")
     const goesOn = passedOn(input, outputs ?? [])
     if (model >= 0 && inputs[model].link == null) return t("“<node>” has no MODEL", { node: title })
@@ -72,8 +80,11 @@ async function widths(models) {
   return response.json()
 }
 
-// The connector for models of these widths, or why there is none. An unknown width fits.
+// The connector for models of these widths, or why there is none. An unknown width (null) fits, and
+// 0 is that of models without the U-Net that connectors are for.
 function connectorFor(models, found) {
+  const without = [...models].find((each) => found.models[each] === 0)
+  if (without) return { problem: t("ELLA is not for <model>", { model: without }) }
   const known = [...models].filter((name) => found.models[name])
   const [name] = known
   if (!name) return {}
@@ -105,7 +116,7 @@ export async function makePlan(encoders) {
     )
   }
   const found = await widths([...new Set(turned.flatMap(({ models }) => [...models]))])
-  const unknown = Object.keys(found.models).filter((name) => !found.models[name])
+  const unknown = Object.keys(found.models).filter((name) => found.models[name] === null)
   const fitting = turned.filter((each) => {
     const { connector, problem } = connectorFor(each.models, found)
     each.connector = connector

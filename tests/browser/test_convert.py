@@ -4,10 +4,14 @@ import json
 import re
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from bootstrap import ROOT
 from support.graph_shapes import BUILD, SHAPES
 from support.host import T5
 from support.same_graph import signatures, unpatched
+from support.workflows import small
 
 COMMAND = "Read these prompts with ELLA"
 OLDER_MENUS = "typeof app.collectCanvasMenuItems !== 'function'"
@@ -196,11 +200,25 @@ LEFT = [
         *("seven", "KSampler", {"title": "Seven"}),
         {"model": ["old", 0], "positive": ["two", 0], "negative": ["two", 0]},
     ),
+    ("nine", "CLIPTextEncode", {"text": "", "title": "Nine"}, {"clip": ["ckpt", 1]}),
     ("eight", "KSampler", {"title": "Eight"}, {"positive": ["nine", 0]}),
+    ("ltx", "CheckpointLoaderSimple", {"ckpt_name": "ltx.safetensors"}, {}),
+    ("ten", "CLIPTextEncode", {"text": "", "title": "Ten"}, {"clip": ["ltx", 1]}),
+    ("eleven", "KSampler", {}, {"model": ["ltx", 0], "positive": ["ten", 0]}),
+    ("twelve", "ELLAPrompt", {"title": "Twelve"}, {"clip": ["ckpt", 1]}),
 ]
-LEFT.insert(-1, ("nine", "CLIPTextEncode", {"text": "", "title": "Nine"}, {"clip": ["ckpt", 1]}))
 
 
+@pytest.fixture
+def ltx(host):
+    """A model of another kind."""
+    path = host.models / "checkpoints/ltx.safetensors"
+    save_file({"transformer_blocks.0.attn2.to_k.weight": torch.zeros(8, 2048)}, path)
+    yield
+    path.unlink()
+
+
+@pytest.mark.usefixtures("ltx")
 def test_what_cannot_be_turned_is_left_and_said(editor):
     editor.page.evaluate(BUILD, LEFT)
     ids = editor.page.evaluate("Object.values(built).map(n => [n.title, n.id])")
@@ -213,9 +231,21 @@ def test_what_cannot_be_turned_is_left_and_said(editor):
         f"Five ({ids['Five']}): only CLIP Text Encode is turned",
         f"Nine ({ids['Nine']}): “Eight” has no MODEL",
         f"Two ({ids['Two']}): no installed connector is for sd2.safetensors",
+        f"Ten ({ids['Ten']}): ELLA is not for ltx.safetensors",
     ]
     kept = editor.page.evaluate("app.graph.nodes.map(n => n.title)")
     assert {"Two", "Three", "Four", "Five", "Nine"} <= {*kept}
+
+
+def test_clip_beside_ella_is_left(editor, host):
+    editor.load(small(host, ROOT / "workflows/ella-lora-with-clip.json"))
+    editor.close_dialogs()
+    before = saved(editor)
+    heard = command(editor).splitlines()
+    left = [line for line in heard if line.endswith("takes it as CLIP's part beside ELLA")]
+    assert len(left) == 2
+    assert not any("reads" in line for line in heard)
+    assert saved(editor) == before
 
 
 def test_of_several_that_are_selected_only_these_are_turned(editor):

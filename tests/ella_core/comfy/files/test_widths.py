@@ -27,16 +27,37 @@ def root(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("folder", ["checkpoints", "diffusion_models"])
-def test_of_a_model(root, folder):
-    key = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+@pytest.mark.parametrize(
+    "block",
+    [
+        "model.diffusion_model.middle_block.1",
+        "model.diffusion_model.input_blocks.1.1",
+        "mid_block.attentions.0",
+        "down_blocks.0.attentions.1",
+    ],
+)
+def test_of_a_model(root, folder, block):
+    key = f"{block}.transformer_blocks.0.attn2.to_k.weight"
     save_file({key: torch.zeros(320, 768)}, root / folder / "model.safetensors")
     assert widths.model_width("model.safetensors") == 768
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "double_blocks.0.img_attn.qkv.weight",
+        "model.diffusion_model.transformer_blocks.0.attn2.to_k.weight",  # LTX-Video
+        "transformer_blocks.0.attn2.to_k.weight",
+    ],
+)
+def test_of_a_model_without_such_a_unet(root, key):
+    save_file({key: torch.zeros(64, 2048)}, root / "diffusion_models/other.safetensors")
+    assert widths.model_width("other.safetensors") == 0
+
+
 def test_unknown(root):
-    save_file({"other": torch.zeros(1)}, root / "checkpoints/flux.safetensors")
     (root / "checkpoints/broken.safetensors").write_bytes(b"no header")
-    for name in ("flux.safetensors", "broken.safetensors", "missing.safetensors"):
+    for name in ("broken.safetensors", "missing.safetensors"):
         assert widths.model_width(name) is None
 
 
