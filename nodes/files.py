@@ -45,7 +45,7 @@ class ELLASaveEmbeds(io.ComfyNode):
     def execute(cls, embeds: LLMEmbeds, filename_prefix: str = "prompt") -> io.NodeOutput:
         from ..ella_core.comfy.llm.embeds_file import save_embeds
 
-        prefix = f"{folders.EMBEDS_FOLDER}/{filename_prefix}"
+        prefix = f"{folders.EMBEDS_FOLDER}/{folders.embeds_prefix(filename_prefix)}"
         root = folder_paths.get_output_directory()
         folder, name, counter, *_ = folder_paths.get_save_image_path(prefix, root)
         path = Path(folder, f"{name}_{counter:05}_.safetensors")

@@ -1,11 +1,13 @@
 """Embeds and prompts in files, on a real server."""
 
+import json
+import math
 import uuid
 from functools import partial
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from support.faults import assert_fails, assert_refused
 from support.host import T5, EllaGraph, Graph, relative_error
@@ -15,20 +17,33 @@ TOLERANCE = 1e-3  # relative, L2
 TEXT = "A (red:1.3) cat."
 
 
-def save(host, embeds_of):
-    """Save embeds under a name of their own; returns it."""
+def saving(embeds_of, prefix):
     graph = EllaGraph()
-    prefix = uuid.uuid4().hex
-    node = graph.add("ELLASaveEmbeds", embeds=embeds_of(graph), filename_prefix=prefix)
+    return graph, graph.add("ELLASaveEmbeds", embeds=embeds_of(graph), filename_prefix=prefix)
+
+
+def save_as(host, embeds_of, prefix):
+    graph, node = saving(embeds_of, prefix)
     result = host.run(graph)
     assert result.error is None, result.error
     (name,) = result.outputs[node.id]["text"]
+    return name
+
+
+def save(host, embeds_of):
+    """Save embeds under a name of their own; returns it."""
+    prefix = uuid.uuid4().hex
+    name = save_as(host, embeds_of, prefix)
     assert name == f"{prefix}_00001_.safetensors"
     return name
 
 
-def blend(graph):
-    a, b = graph.encode(TEXT), graph.encode("Two dogs run on a beach.")
+def encode(graph, text=TEXT):
+    return graph.encode(text)
+
+
+def blend(graph, text="Two dogs run on a beach."):
+    a, b = graph.encode(TEXT), graph.encode(text)
     return graph.add("ELLABlendEmbeds", embeds_a=a, embeds_b=b, factor=0.3)
 
 
@@ -47,7 +62,7 @@ def latent(host, embeds_of, strength=1.0):
 
 
 def test_what_comes_back_is_what_was_saved(host):
-    for made in (lambda graph: graph.encode(TEXT), blend):
+    for made in (encode, blend, partial(encode, text=""), partial(blend, text="")):
         name = save(host, made)
         for strength in (1.0, 0.5):
             direct = latent(host, made, strength)
@@ -57,7 +72,7 @@ def test_what_comes_back_is_what_was_saved(host):
 
 
 def test_the_file_says_who_has_read_and_not_what(host):
-    name = save(host, lambda graph: graph.encode(TEXT))
+    name = save(host, encode)
     path = host.server.base / "output/ella_embeds" / name
     with safe_open(path, "pt") as file:
         about = file.metadata()["about"]
@@ -79,7 +94,7 @@ def graph_with(host, name, **changes):
 
 
 def test_another_llms_connector_refuses_them(host):
-    name = save(host, lambda graph: graph.encode(TEXT))
+    name = save(host, encode)
     path = host.models / "ella/llm-96.safetensors"
     write_tsc(path, layers=1, llm_dim=96)
     try:
@@ -99,6 +114,52 @@ def test_files_that_hold_no_embeds(host):
     assert_fails(host, graph_with(host, "cut.safetensors"), "ELLALoadEmbeds", "no embeds")
     for name in ("none.safetensors", "../other.safetensors"):
         assert_refused(host, graph_with(host, name), "ELLALoadEmbeds", "are not in")
+
+
+def damaged(about, tensors):
+    """Yield what is written in a file, each time with something else wrong, and what is said."""
+    features = tensors["parts.0.features"]
+    yield {key: value for key, value in about.items() if key != "llm"}, tensors, "lacks 'llm'"
+    yield {**about, "parts": []}, tensors, "no prompt as parts"
+    weightless = [{**about["parts"][0], "weight": math.nan}]
+    yield {**about, "parts": weightless}, tensors, "weight of parts 0 is nan"
+    yield {**about, "recipe": []}, tensors, "no embeds"
+    yield [], tensors, "no embeds"
+    for other, said in (
+        (features[0], "shape (K, L, D)"),
+        (features[:, :0], "shape (K, L, D)"),
+        (features / 0, "not finite"),
+        (features[..., 1:], "differ in width"),
+    ):
+        yield about, {**tensors, "parts.0.features": other.contiguous()}, said
+
+
+def test_damaged_files(host):
+    folder = host.server.base / "output/ella_embeds"
+    name = save(host, encode)
+    with safe_open(folder / name, "pt") as file:
+        metadata = file.metadata()
+    cases = damaged(json.loads(metadata["about"]), load_file(folder / name))
+    for i, (about, tensors, said) in enumerate(cases):
+        path = folder / f"damaged-{i}-{name}"
+        save_file(tensors, path, {**metadata, "about": json.dumps(about)})
+        assert_fails(host, graph_with(host, path.name), "ELLALoadEmbeds", "no embeds", said)
+
+
+def test_a_text_with_half_a_character(host):
+    save(host, partial(encode, text="A cat \ud83d"))
+
+
+def test_names_to_save_under(host):
+    own = uuid.uuid4().hex
+    for prefix in (f"{own}/", f" {own} ", f"x/../{own}"):
+        assert save_as(host, encode, prefix).startswith(f"{own}_0000")
+    folder = host.server.base / "output/ella_embeds"
+    assert len(list(folder.glob(f"{own}_*.safetensors"))) == 3
+    assert save_as(host, encode, f"{own}\\cat") == f"{own}/cat_00001_.safetensors"
+    for prefix in ("", " ", ".", "x/..", "../x", "x/../../x", "..\\x", "/x"):
+        graph, _ = saving(encode, prefix)
+        assert_fails(host, graph, "ELLASaveEmbeds", "filename_prefix", "names no file in")
 
 
 def prompts(host, **inputs):

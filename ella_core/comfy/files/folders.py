@@ -1,6 +1,7 @@
 """Folders and files of connectors and LLMs."""
 
 import os
+import posixpath
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,6 +124,24 @@ def embeds_path(name: str) -> Path:
             f"put the file there, press R in the editor and choose it in ELLA Load Embeds."
         )
     return path
+
+
+def embeds_prefix(text: str) -> str:
+    """Return how the names of files to be saved begin, relative to `embeds_folder`.
+
+    Args:
+        text: what the user wrote; may name folders.
+
+    Raises:
+        EllaError: it is empty or leads elsewhere.
+    """
+    prefix = posixpath.normpath(text.strip().replace("\\", "/"))
+    if _leads_elsewhere(Path(prefix)):
+        raise EllaError(
+            f"The filename_prefix {text!r} names no file in {embeds_folder()}. Write a name, such "
+            f"as prompt or cats/prompt, in ELLA Save Embeds."
+        )
+    return prefix
 
 
 def check_name(find: Callable[[str], Path], name: str | None) -> bool | str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,14 @@ def save_embeds(embeds: LLMEmbeds, path: Path) -> None:
         embeds: one prompt, or a mix of several.
         path: a `.safetensors` file.
     """
+    from ...text_encoders.tokens import whole_characters
+
     tensors: dict[str, torch.Tensor] = {}
+    text = whole_characters(embeds.asked.text).encode() if embeds.asked else None
     about = {
         "llm": embeds.llm,
         "recipe": asdict(embeds.recipe),
-        "text_sha256": embeds.asked and hashlib.sha256(embeds.asked.text.encode()).hexdigest(),
+        "text_sha256": None if text is None else hashlib.sha256(text).hexdigest(),
         "parts": _describe(embeds.parts, "parts", tensors),
         "empty": _describe(embeds.empty, "empty", tensors),
     }
@@ -52,13 +56,15 @@ def load_embeds(path: Path) -> LLMEmbeds:
                 raise ValueError("it was not written by ELLA Save Embeds")
             about = json.loads(metadata["about"])
             parts, empty = (_read(about[name], name, file) for name in ("parts", "empty"))
-        recipe = ReadingRecipe(**about["recipe"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        if len({prompt.features.shape[-1] for prompt, _ in parts + empty}) != 1:
+            raise ValueError("its prompts differ in width")
+        return LLMEmbeds(parts, empty, about["llm"], ReadingRecipe(**about["recipe"]), _refuse)
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
+        found = f"it lacks {error}" if isinstance(error, LookupError) else error
         raise EllaError(
-            f"{path.name} holds no embeds that can be read: {error}. Choose a file of ELLA Save "
+            f"{path.name} holds no embeds that can be read: {found}. Choose a file of ELLA Save "
             f"Embeds in ELLA Load Embeds."
         ) from error
-    return LLMEmbeds(parts, empty, about["llm"], recipe, _refuse)
 
 
 def _describe(parts: Parts, name: str, tensors: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
@@ -67,9 +73,10 @@ def _describe(parts: Parts, name: str, tensors: dict[str, torch.Tensor]) -> list
 
     described = []
     for i, (prompt, weight) in enumerate(parts):
-        tensors[f"{name}.{i}.features"] = prompt.features.cpu().contiguous()
+        # Clones, since safetensors refuses one tensor twice, and an empty prompt is its own empty.
+        tensors[f"{name}.{i}.features"] = prompt.features.cpu().contiguous().clone()
         if prompt.mask is not None:
-            tensors[f"{name}.{i}.mask"] = prompt.mask.contiguous()
+            tensors[f"{name}.{i}.mask"] = prompt.mask.cpu().contiguous().clone()
         counts = {field.name: getattr(prompt, field.name) for field in fields(PromptCounts)}
         described.append(
             {"weight": weight, "llm": prompt.llm and asdict(prompt.llm), "counts": counts}
@@ -80,10 +87,19 @@ def _describe(parts: Parts, name: str, tensors: dict[str, torch.Tensor]) -> list
 def _read(described: list[dict[str, Any]], name: str, file: Any) -> Parts:
     from ...text_encoders import EncodedPrompt
 
+    if not described:
+        raise ValueError(f"it has no prompt as {name}")
     there = set(file.keys())
     parts = []
     for i, each in enumerate(described):
         features = file.get_tensor(f"{name}.{i}.features").clone()  # no view of the file
+        if features.dim() != 3 or 0 in features.shape or not features.isfinite().all():
+            raise ValueError(
+                f"the features of {name} {i} are {tuple(features.shape)} and not finite numbers of "
+                f"shape (K, L, D)"
+            )
+        if not math.isfinite(each["weight"]):
+            raise ValueError(f"the weight of {name} {i} is {each['weight']}")
         mask = f"{name}.{i}.mask"
         prompt = EncodedPrompt(
             features.to(model_management.intermediate_device()),
