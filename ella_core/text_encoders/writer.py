@@ -10,6 +10,7 @@ import torch
 
 from ..errors import EllaError
 from . import gguf
+from .folder import weight_files
 from .loading import TokenizerPlaces, check_report, naming
 from .tokens import whole_characters
 
@@ -68,11 +69,13 @@ def load_writer(path: Path, dtype: torch.dtype, places: TokenizerPlaces) -> Writ
         raise EllaError(_cannot_write(path, "a single file has no chat template"))
     options = {"local_files_only": True, "trust_remote_code": False}  # or it asks a terminal
     with naming(path):
-        source: tuple[Path, dict[str, Any]] = (path, {})
+        # transformers would take a pickle, which may run code, where there is no safetensors file.
+        source: tuple[Path, dict[str, Any]] = (path, {"use_safetensors": True})
         if gguf.is_gguf(path):
             source, config = gguf.source(path), gguf.read_config(path)
             tokenizer = gguf.open_tokenizer(path, config, places.cache).tokenizer
         else:
+            weight_files(path)
             config = AutoConfig.from_pretrained(path, **options)
             tokenizer = AutoTokenizer.from_pretrained(path, config=config, **options)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ella_core.errors import EllaError
 from ella_core.text_encoders.loading import TokenizerPlaces
@@ -76,4 +77,10 @@ def test_llms_that_do_not_write(tmp_path):
     (tmp_path / "cut/model.safetensors").write_bytes(b"")
     with pytest.raises(EllaError, match="cut can't be loaded"):
         load(tmp_path / "cut")
+    write_qwen(tmp_path / "pickle")
+    weights = tmp_path / "pickle/model.safetensors"
+    torch.save(load_file(weights), tmp_path / "pickle/pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(EllaError, match="weights in safetensors format"):
+        load(tmp_path / "pickle")
     shutil.rmtree(tmp_path)
