@@ -74,16 +74,21 @@ class PromptTemplate:
     skipped: int | None
 
     def __post_init__(self) -> None:
-        """Refuse a text without a place for the prompt.
+        """Refuse a text without one place for the prompt.
 
         Raises:
-            EllaError: `PROMPT_MARK` is not in it, or more than once.
+            EllaError: `PROMPT_MARK` is not in it, or more than once, or in the system prompt.
         """
         if self.text is not None and self.text.count(PROMPT_MARK) != 1:
             raise EllaError(
                 f"The template of ELLA Prompt Template has {PROMPT_MARK} "
                 f"{self.text.count(PROMPT_MARK)} times. Write it once, where the prompt is to "
                 f"stand, or leave the template empty for the LLM's own chat template."
+            )
+        if self.text is not None and SYSTEM_MARK in self.text and PROMPT_MARK in self.system_prompt:
+            raise EllaError(
+                f"The system_prompt of ELLA Prompt Template has {PROMPT_MARK}, and its template "
+                f"puts it beside the prompt's own place. Take {PROMPT_MARK} out of system_prompt."
             )
 
     def over(self, recipe: ReadingRecipe) -> ReadingRecipe:

@@ -100,3 +100,10 @@ def test_chunks_within_a_template(gemma, encoder):
 def test_a_template_without_one_place_for_the_prompt(text):
     with pytest.raises(EllaError, match="Write it once"):
         PromptTemplate("", text, None)
+
+
+def test_a_system_prompt_with_a_place_for_the_prompt():
+    with pytest.raises(EllaError, match="out of system_prompt"):
+        PromptTemplate("Paint %prompt%.", "%system% %prompt%", None)
+    PromptTemplate("Paint %prompt%.", "%prompt%", None)  # left out
+    PromptTemplate("Paint %prompt%.", None, None)  # words for the LLM's own template
