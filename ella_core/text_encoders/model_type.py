@@ -37,6 +37,9 @@ def kind_of(path: Path) -> LLMKind:
 
     Args:
         path: see `load_text_encoder`. Its files have been checked.
+
+    Raises:
+        ValueError: a folder's config.json is no configuration.
     """
     if gguf.is_gguf(path):
         with path.open("rb") as file:
@@ -50,7 +53,9 @@ def kind_of(path: Path) -> LLMKind:
         config = single_file.read_config(path)
         return LLMKind(config.model_type, config.hidden_size, config.num_hidden_layers)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    reader = config.get("encoder", config)  # T5Gemma's
+    reader = config.get("encoder", config) if isinstance(config, dict) else None  # T5Gemma's
+    if not isinstance(reader, dict):
+        raise ValueError(f"the config.json of the LLM {path.name} is no configuration")
     return LLMKind(
         config.get("model_type"),
         reader.get("d_model", reader.get("hidden_size")),

@@ -48,6 +48,9 @@ def test_the_one_that_fits(models):
     add_llm(models, "fits", model_type="llama", hidden_size=32, num_hidden_layers=2)
     add_llm(models, "damaged")
     (models / "llms/damaged/config.json").write_text("{")
+    add_llm(models, "text", encoder="text")
+    add_llm(models, "list")
+    (models / "llms/list/config.json").write_text("[]")
     assert preset.choose_llm("auto", ELLA) == "fits"
     add_llm(models, "t5", model_type="t5", d_model=32, num_layers=2)
     assert preset.choose_llm("auto", ELLA) == "t5"
