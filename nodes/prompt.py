@@ -166,6 +166,7 @@ class ELLAPrompt(io.ComfyNode):
                 "clip_text is for CLIP, and no CLIP is connected. Connect the CLIP of Load "
                 "Checkpoint to clip in ELLA Prompt, or empty clip_text."
             )
+        check_model(model.model, ella)  # before anything is read, which may take long
         # The count of the positive is what the node shows, so it is read last.
         avoided = read_for(ella, llm.encode(negative, 0))
         wanted = read_for(ella, llm.encode(positive, 0))
@@ -174,7 +175,6 @@ class ELLAPrompt(io.ComfyNode):
             beside = _read_by_clip(clip, clip_text or positive), _read_by_clip(clip, negative)
         report = Report(cls.hidden.unique_id, [("positive", wanted), ("negative", avoided)])
         pair = make_pair(ella, (wanted, avoided), beside, report)
-        check_model(model.model, ella)
         return io.NodeOutput(patch_model(model), *pair)
 
 

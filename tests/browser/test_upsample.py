@@ -1,5 +1,7 @@
 """A chat LLM writes into its node, and what it wrote is read."""
 
+import uuid
+
 from support.prompts import follow_reports, report, said
 from support.workflows import WORKFLOWS, small
 
@@ -9,6 +11,10 @@ NODE = "app.graph.nodes.find((node) => node.type === 'ELLAUpsamplePrompt')"
 
 def test_the_text_grows_on_the_node(editor, host):
     editor.load(small(host, TEMPLATE))
+    text = f"a cat {uuid.uuid4().hex}"  # no earlier run's, which ComfyUI's cache would answer
+    editor.page.evaluate(
+        f"text => {NODE}.widgets.find((widget) => widget.name === 'text').value = text", text
+    )
     follow_reports(editor)
     assert editor.run().error is None
     node = editor.page.evaluate(f"{NODE}.id")

@@ -101,7 +101,7 @@ def test_a_connector_without_a_pooled_embedding_needs_clips(host, prompts):
     changed(graph, graph.ella, ella_name="unpooled.safetensors")
     message = error_of(host, graph)
     assert "reads a pooled embedding 1280 wide beside the context" in message
-    assert "unpooled.safetensors makes none. Connect CLIP" in message
+    assert "unpooled.safetensors makes none. Connect the same" in message
 
     clip = {f"clip_{side}": graph.plain(1, width=2048)[0] for side in ("positive", "negative")}
     changed(graph, graph.conditioning, **clip)

@@ -164,6 +164,7 @@ def check_pooled(model: Any, ella: ELLA, pooled: torch.Tensor | None) -> None:
         raise EllaError(
             f"The MODEL ({type(model).__name__}) reads a pooled embedding {expected} wide beside "
             f"the context, and the connector {ella.name} makes {'none' if made is None else made}. "
-            f"Connect CLIP Text Encode of the same model to clip_positive and clip_negative, or "
-            f"choose a connector with an attention pool in Load ELLA."
+            f"Connect the same model's CLIP to clip in ELLA Prompt, or its CLIP Text Encode to "
+            f"clip_positive and clip_negative in ELLA Timestep Conditioning, or choose a "
+            f"connector with an attention pool in Load ELLA."
         )
