@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { isPair } from "./ella-convert-plan.js"
-import { linksFrom } from "./ella-links.js"
+import { linksFrom, usesOf } from "./ella-links.js"
 import { boxOf, openUp, placeAbove, placeLeft, placeRight } from "./ella-room.js"
 
 const PATCHES = new Set(["ELLAPatchModel", "ELLATimestepConditioning"])
@@ -124,7 +124,19 @@ function makeRoomForReport(node) {
   node.setSize([node.size[0], node.computeSize()[1] + REPORT])
 }
 
-function replace(encoder, node, slot) {
+// The text box of an encoder in a subgraph may be shown on the subgraph's node: show the new one.
+function keepShown(encoder, prompt) {
+  for (const { properties } of usesOf(encoder.graph)) {
+    const shown = properties.proxyWidgets // [[node's id, widget's name]]
+    if (!Array.isArray(shown)) continue
+    const old = String(encoder.id)
+    if (!shown.some(([id]) => id === old)) continue
+    properties.proxyWidgets = shown.map(([id, name]) => [id === old ? String(prompt.id) : id, name])
+  }
+}
+
+function replace(encoder, prompt, node, slot) {
+  keepShown(encoder, prompt)
   for (const link of linksFrom(encoder, 0)) replaceOrigin(link, node, slot)
   encoder.graph.remove(encoder)
 }
@@ -148,7 +160,7 @@ function turnPair(both, loaders) {
   ella.connect(0, pair, slotOf(pair, "ella"))
   prompts.forEach((prompt, i) => {
     prompt.connect(0, pair, slotOf(pair, ["positive", "negative"][i]))
-    replace(both[i].encoder, pair, i + 1)
+    replace(both[i].encoder, prompt, pair, i + 1)
   })
 }
 
@@ -164,7 +176,7 @@ function turnOne({ encoder, uses, connector }, loaders, patches) {
   placeRight(conditioning, right, top + 30)
   ella.connect(0, conditioning, slotOf(conditioning, "ella"))
   prompt.connect(0, conditioning, slotOf(conditioning, "embeds"))
-  replace(encoder, conditioning, 0)
+  replace(encoder, prompt, conditioning, 0)
   patchModels(uses, patches)
 }
 

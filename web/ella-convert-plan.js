@@ -126,6 +126,14 @@ export async function makePlan(encoders) {
   return { turned: fitting, left, unknown }
 }
 
+// Whether the graph that is open still has the nodes of a plan.
+export function isThere({ turned }) {
+  const there = new Set(allNodes())
+  return turned.every(
+    ({ encoder, uses }) => there.has(encoder) && uses.every(({ node }) => there.has(node)),
+  )
+}
+
 // Whether these two are the whole positive and negative of the same samplers, on one MODEL and on one
 // graph: then one ELLA Timestep Conditioning is enough.
 export function isPair(first, second, all) {

@@ -2,7 +2,7 @@
 
 import { app } from "../../scripts/app.js"
 import { convert } from "./ella-convert-graph.js"
-import { candidates, isEncoder, makePlan } from "./ella-convert-plan.js"
+import { candidates, isEncoder, isThere, makePlan } from "./ella-convert-plan.js"
 import { t } from "./ella-texts.js"
 
 const CONVERT = "ELLA.ReadPrompts"
@@ -17,12 +17,17 @@ async function readPrompts() {
   let plan
   try {
     plan = await makePlan(encoders)
+    if (!isThere(plan)) throw new Error(t("the workflow was changed meanwhile"))
   } catch (error) {
     return tell("error", t("Nothing was changed: <reason>", { reason: error.message }))
   }
   const n = plan.turned.length
   if (n) {
-    convert(plan)
+    try {
+      convert(plan)
+    } catch ({ message: reason }) {
+      return tell("error", t("Not all was changed: <reason>. Ctrl+Z takes back what was.", { reason }))
+    }
     const text = n === 1 ? t("ELLA reads <n> prompt now.", { n }) : t("ELLA reads <n> prompts now.", { n })
     tell("success", `${text} ${t("Ctrl+Z takes it back.")}`, 8000)
   }

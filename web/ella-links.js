@@ -11,7 +11,8 @@ export function inputOf(node, name) {
   return node.inputs?.find((input) => input.name === name)
 }
 
-function usesOf(subgraph) {
+// Return the nodes that stand for a subgraph.
+export function usesOf(subgraph) {
   return allNodes().filter((node) => node.subgraph === subgraph)
 }
 

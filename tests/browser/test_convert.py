@@ -162,6 +162,30 @@ def test_in_subgraphs(editor, inside, promoted):
     assert editor.run().error is None
 
 
+SHOW = """() => {
+  const { subgraph, node } = app.graph.convertToSubgraph(new Set([built.positive, built.negative]))
+  const inner = subgraph.nodes.find(({ title }) => title === "positive")
+  node.properties.proxyWidgets = [[String(inner.id), "text"]]
+}"""
+SHOWN = """() => {
+  const { subgraph, properties } = app.graph.nodes.find((node) => node.subgraph)
+  return properties.proxyWidgets.map(([id, name]) => [subgraph.getNodeById(id)?.type, name])
+}"""
+
+
+def test_a_text_shown_on_the_node_of_a_subgraph(editor):
+    editor.page.evaluate(BUILD, SHAPES["hires fix"][:7])
+    editor.page.evaluate(TITLES)
+    editor.page.evaluate(SHOW)
+    editor.load(editor.serialize())
+    before = saved(editor)
+    assert editor.page.evaluate(SHOWN) == [["CLIPTextEncode", "text"]]
+    command(editor)
+    assert editor.page.evaluate(SHOWN) == [["ELLALLMTextEncode", "text"]]
+    undo(editor)
+    assert saved(editor) == before
+
+
 PRIMITIVE = """() => {
   const source = LiteGraph.createNode("PrimitiveNode")
   app.graph.add(source)
@@ -258,6 +282,45 @@ def test_of_several_that_are_selected_only_these_are_turned(editor):
     types = [node["class_type"] for node in after.values()]
     assert types.count("CLIPTextEncode") == 1
     assert types.count("ELLAConditioning") == 2
+
+
+FAIL = """() => {
+  const { createNode } = LiteGraph
+  LiteGraph.createNode = function (type, ...rest) {
+    if (type !== "ELLATimestepConditioning") return createNode.call(this, type, ...rest)
+    LiteGraph.createNode = createNode
+    throw new Error("no such node")
+  }
+}"""
+
+
+def test_a_failure_on_the_way_is_said_and_can_be_undone(editor):
+    editor.page.evaluate(BUILD, SHAPES["hires fix"][:7])
+    editor.load(editor.serialize())
+    before = saved(editor)
+    editor.page.evaluate(FAIL)
+    assert "Not all was changed: no such node. Ctrl+Z takes back what was." in command(editor)
+    undo(editor)
+    assert saved(editor) == before
+
+
+CLEAR_MEANWHILE = """() => {
+  const { fetch } = window
+  window.fetch = (address, ...rest) => {
+    if (String(address).includes("/ella/widths")) {
+      window.fetch = fetch
+      app.graph.clear()
+    }
+    return fetch(address, ...rest)
+  }
+}"""
+
+
+def test_a_graph_that_was_closed_meanwhile_is_not_turned(editor):
+    editor.page.evaluate(BUILD, SHAPES["hires fix"][:7])
+    editor.page.evaluate(CLEAR_MEANWHILE)
+    assert "Nothing was changed: the workflow was changed meanwhile" in command(editor)
+    assert editor.page.evaluate("app.graph.nodes.length") == 0
 
 
 def test_says_that_there_is_none(editor):
