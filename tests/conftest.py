@@ -2,11 +2,18 @@
 
 import shutil
 
+import hypothesis
 import pytest
 
 from bootstrap import host_dir
 from comfyui import Server
 from support.host import HOST_PACKS, Host, assemble
+
+# A busy machine takes its time: slow is no failure.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

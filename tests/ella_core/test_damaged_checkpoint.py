@@ -53,7 +53,7 @@ HUGE = [2**63, 2**32, 10**8, 0, 1]
 
 
 @given(claimed=st.sampled_from(HUGE) | st.integers(0, 2**64 - 1))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_header_that_lies_about_its_size(tmp_path_factory, whole, claimed):
     path = tmp_path_factory.getbasetemp() / "lying header.safetensors"
     path.write_bytes(claimed.to_bytes(8, "little") + whole[8:])
@@ -73,7 +73,7 @@ def test_a_header_that_lies_about_a_tensors_size(path, whole):
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_damage_anywhere_is_an_error_of_ours_or_harmless(tmp_path_factory, whole, data):
     """Bytes changed, cut out or put in: an EllaError, or a connector without NaN."""
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
@@ -105,7 +105,7 @@ SHAPES = st.lists(st.integers(0, 9), max_size=3).map(tuple)
 
 
 @given(shapes=st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=8), SHAPES, max_size=9))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_tensors_under_any_names(tmp_path_factory, shapes):
     path = tmp_path_factory.getbasetemp() / "odd.safetensors"
     save_file({name: torch.zeros(shape) for name, shape in shapes.items()}, path)

@@ -104,7 +104,7 @@ ODD = st.text(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(text=ODD, room=st.integers(1, 12))
 def test_nothing_is_lost_and_every_chunk_fits(t5_tokens, text, room):
     try:

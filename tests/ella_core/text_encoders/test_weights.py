@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ella_core.text_encoders.weights import parse, token_weights
 
-SETTINGS = settings(deadline=None, max_examples=100)
+SETTINGS = settings(max_examples=100)
 MARKUP_LIKE = st.text("()\\:.01359 ab", max_size=40)
 ANY = st.one_of(st.text(max_size=60), MARKUP_LIKE)
 

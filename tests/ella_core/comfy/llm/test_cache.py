@@ -103,7 +103,7 @@ def damage(data, kind, how):
     return how if kind == "replace" else data + how
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(damages)
 def test_damage_never_gives_wrong_features_nor_an_exception(how):
     with tempfile.TemporaryDirectory() as folder:
