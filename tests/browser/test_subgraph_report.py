@@ -63,11 +63,13 @@ def test_a_run_from_inside_is_seen(editor, host, subgraph, renderer):
 
 def test_a_prompt_in_a_subgraph(editor, host, subgraph):
     """Its line tells what the run found, where that was not known."""
-    n = tokens(host, T5, write(editor) + " red")
+    drawn = write(editor) + " red"
+    n = tokens(host, T5, drawn)
     editor.page.evaluate("built.prompt.widgets[0].value += ' {red|red}'")
     assert editor.run().error is None
     editor.page.evaluate(ENTER)
-    assert editor.page.evaluate(f"({LINE})(built.prompt).innerText") == f"last run: {n} tokens"
+    line = editor.page.evaluate(f"({LINE})(built.prompt).innerText")
+    assert line == f"last run: {n} tokens · “{drawn}”"
 
 
 def test_the_same_id_outside_gets_nothing(editor, host, subgraph):
@@ -89,11 +91,12 @@ def test_the_same_id_outside_gets_nothing(editor, host, subgraph):
 
 def test_two_equal_prompts_both_report(editor, host, subgraph):
     text = write(editor)
-    n = tokens(host, T5, f"{text} red")
+    drawn = f"{text} red"
+    n = tokens(host, T5, drawn)
     fill = "text => { for (const prompt of built.prompts) prompt.widgets[0].value = text }"
     editor.page.evaluate(fill, f"{text} {{red|red}}")
     assert editor.run().error is None
     editor.page.evaluate(ENTER)
     for prompt in "01":
         line = editor.page.evaluate(f"({LINE})(built.prompts[{prompt}]).innerText")
-        assert line == f"last run: {n} tokens"
+        assert line == f"last run: {n} tokens · “{drawn}”"
