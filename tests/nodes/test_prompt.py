@@ -2,8 +2,10 @@
 
 import pytest
 
+from comfyui import Server
 from support.faults import assert_fails, assert_refused
-from support.host import T5, EllaGraph, relative_error
+from support.host import HOST_PACKS, LLM_DIM, T5, EllaGraph, Host, relative_error
+from support.models import write_llama
 from support.workflows import with_clip
 
 TOLERANCE = 1e-3  # relative, L2
@@ -67,19 +69,35 @@ def test_words_for_a_clip_that_is_not_there(host):
     assert_fails(host, graph, "ELLAPrompt", "clip_text", "no CLIP is connected", "Load Checkpoint")
 
 
-def test_auto_takes_the_llm_that_the_connector_reads(host):
-    """Of the LLMs installed, one more is as wide as the connector reads, and has no width."""
+@pytest.fixture(scope="module")
+def few(host, tmp_path_factory):
+    """A server with two connectors and four LLMs: the shared one has those of other tests, too."""
+    base = tmp_path_factory.mktemp("few")
+    chosen = ("checkpoints/sd15", "ella/tsc", "ella/mlp")
+    for name in (*(f"{each}.safetensors" for each in chosen), f"text_encoders/{T5}"):
+        (base / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / "models" / name).symlink_to(host.models / name)
+    llms = base / "models/LLM"
+    write_llama(llms / "of another width", width=96)
+    write_llama(llms / "of another kind", width=LLM_DIM)
+    (llms / "no llm").mkdir()
+    (llms / "no llm/config.json").write_text("{}")
+    with Server(base, ["--cpu"], [HOST_PACKS / "ella_test_nodes"]) as server:
+        yield Host(server, host.tsc_weights)
+
+
+def test_auto_takes_the_llm_that_the_connector_reads(few):
     graph = EllaGraph(POSITIVE, NEGATIVE)
     models = graph.add("ELLALoadModels", ella_name="tsc.safetensors")
     node = one_node(graph, POSITIVE, negative=NEGATIVE, ella=models[0], llm=models[1])
     named = graph.add("ELLALoadModels", ella_name="tsc.safetensors", llm_name=T5, dtype="fp32")
     same = one_node(graph, POSITIVE, negative=NEGATIVE, ella=named[0], llm=named[1])
-    assert same_latents(host, graph, graph.conditioning, node, same) == [True, True]
+    assert same_latents(few, graph, graph.conditioning, node, same) == [True, True]
 
 
-def test_auto_takes_no_connector_out_of_several(host):
+def test_auto_takes_no_connector_out_of_several(few):
     graph = EllaGraph()
     models = graph.add("ELLALoadModels", ella_name="auto")
     graph.conditioning = one_node(graph, POSITIVE, ella=models[0], llm=models[1])
-    parts = ("connectors are installed", "tsc.safetensors", "mlp.safetensors", "ella_name")
-    assert_refused(host, graph, "ELLALoadModels", *parts)
+    parts = ("2 connectors are installed", "tsc.safetensors", "mlp.safetensors", "ella_name")
+    assert_refused(few, graph, "ELLALoadModels", *parts)
