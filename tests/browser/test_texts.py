@@ -116,7 +116,8 @@ def test_the_download_dialog(editor, server, hub):
     expect(row.locator("b")).to_have_text(f"FLAN-T5-XL encoder（{size / 1e6:.0f} MB）")
     target = server.base / "models/text_encoders" / T5_FOLDER
     origin = f"来自 {hub.address}/{REPO}，commit {MAIN[:12]}"
-    assert row.locator("div").all_inner_texts() == [origin, f"下载到 {target}"]
+    licence = "许可证：Apache-2.0"
+    assert row.locator("div").all_inner_texts() == [origin, f"下载到 {target}", licence]
     expect(dialog.get_by_role("button")).to_have_text(["下载", "关闭"])
     dialog.get_by_role("button", name="下载", exact=True).click()
     expect(status).to_contain_text(": downloaded", timeout=60_000)
