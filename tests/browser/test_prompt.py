@@ -4,7 +4,8 @@ import uuid
 
 import pytest
 
-from support.host import T5
+from comfyui import Server
+from support.host import HOST_PACKS, T5, Host, link_few
 from support.prompts import LINE, report, tokens
 from support.workflows import WORKFLOWS, small
 
@@ -18,6 +19,15 @@ def wait_for_line(editor, line):
     editor.page.wait_for_function(
         f"line => {found}.innerText === line && !{found}.matches('.stale')", arg=line
     )
+
+
+@pytest.fixture(scope="module")
+def host(host, tmp_path_factory):
+    """One with few models, so that only one LLM fits: the shared one has those of other tests."""
+    base = tmp_path_factory.mktemp("few")
+    link_few(host.models, base / "models")
+    with Server(base, ["--cpu"], [HOST_PACKS / "ella_test_nodes"]) as server:
+        yield Host(server, host.tsc_weights)
 
 
 @pytest.mark.parametrize("llm", ["auto", T5])

@@ -4,8 +4,7 @@ import pytest
 
 from comfyui import Server
 from support.faults import assert_fails, assert_refused
-from support.host import HOST_PACKS, LLM_DIM, T5, EllaGraph, Host, relative_error
-from support.models import write_llama
+from support.host import HOST_PACKS, T5, EllaGraph, Host, link_few, relative_error
 from support.workflows import with_clip
 
 TOLERANCE = 1e-3  # relative, L2
@@ -73,15 +72,7 @@ def test_words_for_a_clip_that_is_not_there(host):
 def few(host, tmp_path_factory):
     """A server with two connectors and four LLMs: the shared one has those of other tests, too."""
     base = tmp_path_factory.mktemp("few")
-    chosen = ("checkpoints/sd15", "ella/tsc", "ella/mlp")
-    for name in (*(f"{each}.safetensors" for each in chosen), f"text_encoders/{T5}"):
-        (base / "models" / name).parent.mkdir(parents=True, exist_ok=True)
-        (base / "models" / name).symlink_to(host.models / name)
-    llms = base / "models/LLM"
-    write_llama(llms / "of another width", width=96)
-    write_llama(llms / "of another kind", width=LLM_DIM)
-    (llms / "no llm").mkdir()
-    (llms / "no llm/config.json").write_text("{}")
+    link_few(host.models, base / "models")
     with Server(base, ["--cpu"], [HOST_PACKS / "ella_test_nodes"]) as server:
         yield Host(server, host.tsc_weights)
 

@@ -193,3 +193,15 @@ def assemble(models: Path) -> dict[str, torch.Tensor]:
     write_lora(models / "loras/lora.safetensors")
     write_llama(models / "LLM/llama-96", width=96)
     return write_tsc(models / "ella/tsc.safetensors", layers=2, llm_dim=LLM_DIM)
+
+
+def link_few(models: Path, target: Path) -> None:
+    """Two connectors, the T5 that reads for them, and three LLMs that don't: what "auto" needs."""
+    chosen = ("checkpoints/sd15", "ella/tsc", "ella/mlp")
+    for name in (*(f"{each}.safetensors" for each in chosen), f"text_encoders/{T5}"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).symlink_to(models / name)
+    write_llama(target / "LLM/of another width", width=96)
+    write_llama(target / "LLM/of another kind", width=LLM_DIM)
+    (target / "LLM/no llm").mkdir()
+    (target / "LLM/no llm/config.json").write_text("{}")
