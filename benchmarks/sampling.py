@@ -184,7 +184,7 @@ class Times(NamedTuple):
             torch.cuda.synchronize()
         return cls(time.perf_counter() if on_gpu else time.process_time(), user, system)
 
-    def __add__(self, other: "Times") -> "Times":  # type: ignore[override]
+    def __add__(self, other: "Times") -> "Times":
         return Times(*(a + b for a, b in zip(self, other, strict=True)))
 
     def __sub__(self, other: "Times") -> "Times":
