@@ -13,12 +13,13 @@ In one process, runs of four kinds take turns:
 
 Every kind runs side by side with a `static` of its own: the two samplers take turns, a step each,
 so that a machine that slows down slows both. A round does this once for each kind. The table gives
-the geometric mean of the ratios of their times with its 95 % confidence interval (Student's t over
-the rounds' logarithms). Rounds are added until the interval of `new seed` is at most 1 % wide, or
-there are `--rounds`. On a CPU the time is the process's own (user and system together, and each by
-itself), on a GPU that of the clock. On Linux the process keeps the memory that it frees: giving it
-back and having it anew at each layer takes a large share of a small run, and not the same in any
-two.
+the ratio of their times with its 95 % confidence interval: the mean of the rounds' logarithms
+without the lowest and the highest fifth, in which something else had the machine for a moment.
+Rounds are added until the interval of `new seed` is at most 1 % wide, or there are `--rounds`.
+
+On a CPU the time is the process's own (user and system together, and each by itself), on a GPU that
+of the clock. On Linux the process keeps the memory that it frees: giving it back and having it anew
+at each layer takes a large share of a small run, and not the same in any two.
 
 The U-Net has Stable Diffusion 1.5's architecture and the connector the released one's, both with
 random weights: the time does not depend on the weights. The LLM is no part of this.
@@ -46,6 +47,7 @@ from bootstrap import reexec_in_environment
 KINDS = ("first", "new seed", "naive")
 BLOCKS = (("first", "new seed"), ("naive",))  # new seed uses what first has computed
 RESOLUTION = 0.01  # width of the interval that is measured until
+TRIM = (0.2, 0.2)  # of the rounds: the lowest and the highest ratios, which are left out
 LENGTHS = (60, 1)  # LLM tokens of a prompt of three sentences and of an empty negative
 
 
@@ -199,7 +201,7 @@ class Pair(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """Geometric mean of paired ratios and its 95 % confidence interval."""
+    """Trimmed geometric mean of paired ratios and its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -207,12 +209,11 @@ class Ratio(NamedTuple):
 
     @classmethod
     def of(cls, times: Sequence[float], static: Sequence[float]) -> "Ratio":
-        from scipy import stats
+        from scipy.stats import mstats
 
         logs = [math.log(a / b) for a, b in zip(times, static, strict=True)]
-        mean, error = statistics.fmean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
-        half = error * float(stats.t.ppf(0.975, len(logs) - 1))
-        return cls(*map(math.exp, (mean, mean - half, mean + half)))
+        mean, (low, high) = mstats.trimmed_mean(logs, TRIM), mstats.trimmed_mean_ci(logs, TRIM)
+        return cls(*(math.exp(float(log)) for log in (mean, low, high)))
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
