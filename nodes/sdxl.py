@@ -12,7 +12,7 @@ from .types import CATEGORY, search_aliases
 
 
 def _size(name: str, tooltip: str) -> io.Input:
-    return io.Int.Input(name, default=0, min=0, max=MAX_RESOLUTION, tooltip=tooltip)
+    return io.Int.Input(name, default=0, min=0, max=MAX_RESOLUTION, optional=True, tooltip=tooltip)
 
 
 class ELLASDXLOptions(io.ComfyNode):
@@ -43,6 +43,7 @@ class ELLASDXLOptions(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
+                    optional=True,
                     tooltip="How much of the pooled embedding is CLIP's: 0 keeps ELLA's, 1 takes "
                     "CLIP's. Without clip it has no effect.",
                 ),
@@ -65,8 +66,8 @@ class ELLASDXLOptions(io.ComfyNode):
     def execute(
         cls,
         conditioning: Conditioning,
-        clip_pooled: float,
         clip: Conditioning | None = None,
+        clip_pooled: float = 1.0,
         **sizes: int,
     ) -> io.NodeOutput:
         return io.NodeOutput(with_options(conditioning, Sizes(**sizes), clip, clip_pooled))

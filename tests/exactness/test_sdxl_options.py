@@ -17,13 +17,9 @@ from support.sdxl import (
     run,
 )
 
-NO_SIZES = {f"{prefix}{side}": 0 for prefix in ("", "target_") for side in ("width", "height")}
-NO_SIZES |= {"crop_w": 0, "crop_h": 0}
 
-
-def options(graph, conditioning, **changes):
-    given = {"conditioning": conditioning, "clip_pooled": 1.0, **NO_SIZES, **changes}
-    return graph.add("ELLASDXLOptions", **given)
+def options(graph, conditioning, **given):
+    return graph.add("ELLASDXLOptions", conditioning=conditioning, **given)
 
 
 def pooled(seed):
