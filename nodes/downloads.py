@@ -15,6 +15,9 @@ _CHOICES = {
     _EVERYTHING: ("connector", "LLM"),
     "connector": ("connector",),
     "LLM": ("LLM",),
+    "SDXL adapter and LLM": ("SDXL adapter", "SDXL LLM"),
+    "SDXL adapter": ("SDXL adapter",),
+    "SDXL LLM": ("SDXL LLM",),
 }
 
 
@@ -26,9 +29,10 @@ class ELLADownloadModels(io.ComfyNode):
             display_name="Download ELLA models",
             category=CATEGORY,
             description="Downloads the released ELLA connector (134 MB) and the encoder of "
-            "FLAN-T5-XL (2.95 GB) from the Hugging Face repository QQGYLab/ELLA into ComfyUI's "
-            "model folders. It resumes interrupted downloads, verifies checksums and overwrites "
-            "nothing. Downloads start only when you queue this node or use the menu.",
+            "FLAN-T5-XL (2.95 GB) from the Hugging Face repository QQGYLab/ELLA, or an LLM adapter "
+            "for SDXL and its LLM, into ComfyUI's model folders. It resumes interrupted downloads, "
+            "verifies checksums and overwrites nothing. Downloads start only when you queue this "
+            "node or use the menu.",
             inputs=[
                 io.Combo.Input(
                     "models",
@@ -36,7 +40,9 @@ class ELLADownloadModels(io.ComfyNode):
                     default=_EVERYTHING,
                     optional=True,
                     tooltip="What to download: the connector, for Load ELLA, into models/ella; "
-                    "the LLM, for Load LLM (ELLA), into models/text_encoders.",
+                    "the LLM, for Load LLM (ELLA), into models/text_encoders; for SDXL the "
+                    "RouWei-Gemma adapter into models/llm_adapters and Gemma 3 1B into "
+                    "models/text_encoders.",
                 )
             ],
             outputs=[

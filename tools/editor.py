@@ -133,6 +133,7 @@ class Editor:
 
     def choose(self, menu: str, item: str) -> None:
         """Choose an item of a submenu of ComfyUI's menu, with the mouse."""
+        self.page.mouse.move(800, 450)  # off a tab, whose preview would cover the menu
         self.page.locator(MENU).click()
         entries = self.page.locator(".comfy-command-menu")
         entry = entries.get_by_text(item, exact=True)

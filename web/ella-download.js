@@ -34,8 +34,15 @@ function stateText({ size, missing, unavailable }) {
   return t("<size>, <missing> of them still to come", values)
 }
 
+// The last part of a path or of a model's name in a dropdown.
+export function fileName(path) {
+  return String(path).split(/[\\/]/).at(-1)
+}
+
 class DownloadDialog {
-  constructor() {
+  // `wanted`: names of models that are to be chosen; without a known one those of ELLA for SD1.5 are.
+  constructor(wanted) {
+    this.wanted = new Set(wanted.map(fileName))
     this.root = element("dialog", {
       background: "var(--comfy-menu-bg)",
       color: "var(--input-text)",
@@ -120,16 +127,20 @@ class DownloadDialog {
 
   offer(models) {
     const complete = models.every((model) => model.missing === 0)
+    const lacking = models.some((model) => model.unavailable)
+    const done = lacking ? t("Everything that is to be had is there.") : t("Everything is there.")
     this.text.textContent = complete
-      ? t("Everything is there.")
+      ? done
       : t("Files that are there are left as they are. What comes is checked against its checksum.")
-    this.show({ models: models.map((model) => this.row(model)), start: !complete })
+    const isWanted = (model) => this.wanted.has(fileName(model.target))
+    const chosen = models.some(isWanted) ? isWanted : (model) => !model.optional
+    this.show({ models: models.map((model) => this.row(model, chosen(model))), start: !complete })
   }
 
-  row(model) {
+  row(model, chosen) {
     const label = element("label", { display: "block", margin: "0.5rem 0", overflowWrap: "anywhere" })
     const there = model.missing === 0
-    const checked = !there && !model.optional
+    const checked = !there && chosen
     const properties = { type: "checkbox", checked, disabled: there, value: model.name }
     const box = element("input", { marginRight: "0.5rem" }, properties)
     const { address, target } = model
@@ -193,11 +204,12 @@ class DownloadDialog {
 
 let dialog
 
-export function openDialog() {
+// `wanted`: see DownloadDialog.
+export function openDialog(wanted = []) {
   if (dialog?.root.open) return
   if (!dialog?.busy) {
     dialog?.root.remove()
-    dialog = new DownloadDialog() // a new one: the editor's language may have changed
+    dialog = new DownloadDialog(wanted) // a new one: the editor's language may have changed
   }
   return dialog.open()
 }
@@ -210,7 +222,7 @@ app.registerExtension({
       label: "ELLA: download ELLA models",
       menubarLabel: "Download ELLA models ...",
       icon: "pi pi-download",
-      function: openDialog,
+      function: () => openDialog(),
     },
   ],
   menuCommands: [{ path: ["ELLA"], commands: [DOWNLOAD] }],

@@ -2,7 +2,8 @@
 // download to one whose connector or LLM is missing.
 
 import { app } from "../../scripts/app.js"
-import { openDialog } from "./ella-download.js"
+import { fileName, openDialog } from "./ella-download.js"
+import { isOurs } from "./ella-pack.js"
 import { t } from "./ella-texts.js"
 
 // Loader -> its widgets.
@@ -12,10 +13,20 @@ const LOADERS = {
   ELLALoadModels: ["ella_name", "llm_name"],
   ELLALoader: ["name"],
   "T5TextEncoderLoader #ELLA": ["name"],
+  LLMAdapterLoader: ["adapter_name"],
+  LLMAdapterLoaderCustom: ["adapter_name"],
+  LLMModelLoader: ["model_name"],
+  LLMGGUFModelLoader: ["model_name"],
+  T5GEMMALoader: ["model_name"],
 }
 const LATER = "ella.downloadOffered" // once in a window's life
 // What the dialog brings.
-const RELEASED = /(^|[\\/])(ella-sd1\.5-tsc-t5xl\.safetensors|models--google--flan-t5-xl--text_encoder)$/
+const RELEASED = new Set([
+  "ella-sd1.5-tsc-t5xl.safetensors",
+  "models--google--flan-t5-xl--text_encoder",
+  "rouweiGemma_g31b27k.safetensors",
+  "gemma-3-1b-it",
+])
 const AUTO = "auto" // offers itself
 const NOTHING = /^models\/.*: put / // what the list holds where nothing is installed
 
@@ -28,7 +39,9 @@ function installed({ options }) {
 }
 
 function loaderWidgets() {
-  const loaders = nodesOf(app.graph).filter((node) => node.comfyClass in LOADERS)
+  const loaders = nodesOf(app.graph).filter(
+    (node) => node.comfyClass in LOADERS && isOurs(node.constructor.nodeData),
+  )
   const widgets = loaders.flatMap((node) =>
     node.widgets.filter(({ name }) => LOADERS[node.comfyClass].includes(name)),
   )
@@ -41,16 +54,26 @@ function isMissing(widget) {
   return widget.value === AUTO ? !there.length : !there.includes(widget.value)
 }
 
-// To be mended by the one entry that the list has.
+// The dialog has it, or nothing is named.
+function isOffered({ value }) {
+  return value === AUTO || NOTHING.test(value) || RELEASED.has(fileName(value))
+}
+
+// To be mended by the one entry that the list has, unless that is known to be another model.
 function hasOneOther(widget) {
-  return widget.value !== AUTO && installed(widget).length === 1
+  const there = installed(widget)
+  if (widget.value === AUTO || there.length !== 1) return false
+  const [wanted, found] = [widget.value, there[0]].map(fileName)
+  return wanted === found || !(RELEASED.has(wanted) && RELEASED.has(found))
 }
 
 async function offer() {
-  const missing = loaderWidgets().filter(isMissing)
+  const named = loaderWidgets()
+  const missing = named.filter(isMissing)
   const widgets = missing.filter(hasOneOther)
   const others = missing.filter((widget) => !widgets.includes(widget))
-  if (others.some(({ value }) => value === AUTO || NOTHING.test(value) || RELEASED.test(value))) offerDownload()
+  // The dialog asks the disk, which may have less than the lists here.
+  if (others.some(isOffered)) offerDownload(named.map(({ value }) => value))
   if (!widgets.length) return
   const lines = widgets.map((widget) =>
     t("<missing> is not installed. Use <installed>?", {
@@ -65,10 +88,10 @@ async function offer() {
   app.canvas.setDirty(true, true)
 }
 
-function offerDownload() {
+function offerDownload(names) {
   if (sessionStorage.getItem(LATER)) return
   sessionStorage.setItem(LATER, "true")
-  openDialog()
+  openDialog(names)
 }
 
 app.registerExtension({

@@ -9,12 +9,16 @@ import pytest
 from bootstrap import ROOT
 from comfyui import Server
 from editor import Editor
+from ella_core.hub import SOURCES
 from support.hub import (
+    ADAPTER,
     CHUNK,
     CONNECTOR,
+    GEMMA,
     MAIN,
     PINNED,
     REPO,
+    SDXL_REPOS,
     T5_FOLDER,
     Hub,
     part_of,
@@ -25,6 +29,7 @@ from support.hub import (
 from workflow import set_widgets
 
 WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
+SDXL_WORKFLOW = ROOT / "workflows/ella-sdxl-text-to-image.json"
 MISSING = "LLM missing: download ..."
 
 LABELS = {CONNECTOR: "ELLA connector", T5_FOLDER: "FLAN-T5-XL encoder"}
@@ -181,7 +186,7 @@ def test_shows_downloads_and_offers_the_models(page, dialog, choose, hub, models
         page.wait_for_function(holds, arg=[i, name], timeout=20_000)
         assert name in offered(page, i)
     choose()
-    text(dialog, "Everything is there.")
+    text(dialog, "Everything that is to be had is there.")
     assert buttons(dialog) == ["Close"]
     expected = [f"{label} (already there)" for label in LABELS.values()]
     assert dialog.locator("label b").all_inner_texts()[:2] == expected
@@ -228,7 +233,7 @@ def test_without_the_hub_it_shows_what_is_there(page, dialog, choose, hub, model
         file.write_bytes(content)
     with hub.away():
         choose()
-        text(dialog, "Everything is there.")
+        text(dialog, "Everything that is to be had is there.")
     assert buttons(dialog) == ["Close"]
     for row in dialog.locator("label").all()[:2]:
         assert "(already there)" in row.locator("b").inner_text()
@@ -266,9 +271,9 @@ def test_says_what_is_wrong_with_the_hub(page, dialog, choose, hub, models, trou
     button(dialog, "Download").wait_for(timeout=20_000)
 
 
-def open_without_models(editor):
+def open_without_models(editor, path=WORKFLOW):
     editor.page.evaluate("sessionStorage.removeItem('ella.downloadOffered')")
-    editor.load(json.loads(WORKFLOW.read_text(encoding="utf-8")))
+    editor.load(json.loads(path.read_text(encoding="utf-8")))
 
 
 def test_a_graph_without_its_models_offers_them_once(editor, page, dialog, models):
@@ -283,6 +288,50 @@ def test_a_graph_without_its_models_offers_them_once(editor, page, dialog, model
     page.get_by_role("button", name=MISSING).first.wait_for(timeout=20_000)
     assert dialog.count() == 0
     editor.errors.clear()  # the browser itself notes every answer that is an error
+
+
+def chosen(dialog):
+    """Name -> whether it is chosen, of all rows but those that can't be."""
+    boxes = dialog.get_by_role("checkbox").all()
+    return {box.input_value(): box.is_checked() for box in boxes if box.is_enabled()}
+
+
+def test_a_graph_for_sdxl_offers_what_is_for_sdxl(editor, page, dialog, choose, hub, models):
+    hub.others = SDXL_REPOS
+    open_without_models(editor, SDXL_WORKFLOW)
+    text(dialog, "Files that are there are left as they are.")
+    sdxl = {"SDXL adapter": True, "SDXL LLM": True}
+    assert chosen(dialog) == {"connector": False, "LLM": False, **sdxl}
+    button(dialog, "Download").click()
+    text(dialog, "Gemma 3 1B, for RouWei-Gemma: downloaded")
+    assert (models / "llm_adapters" / ADAPTER).is_file()
+    escape(page, dialog)
+    editor.close_dialogs()  # the editor's own
+    holds = (
+        "name => JSON.stringify(app.graph.nodes.map(n => n.widgets?.[0]?.options)).includes(name)"
+    )
+    for name in (ADAPTER, GEMMA):
+        page.wait_for_function(holds, arg=name, timeout=20_000)
+    choose()
+    text(dialog, "Files that are there are left as they are.")
+    assert chosen(dialog) == {"connector": True, "LLM": True}  # as from the menu
+    button(dialog, "Download").click()
+    text(dialog, "FLAN-T5-XL encoder: downloaded")
+    escape(page, dialog)
+    choose()
+    assert text(dialog, "Everything") == "Everything is there."
+    escape(page, dialog)
+    (models / "llm_adapters" / ADAPTER).unlink()
+    page.evaluate("app.refreshComboInNodes()")
+    open_without_models(editor, SDXL_WORKFLOW)
+    text(dialog, "Files that are there are left as they are.")
+    assert chosen(dialog) == {"SDXL adapter": True}
+    editor.errors.clear()
+
+
+def test_the_editor_knows_all_that_can_be_downloaded():
+    code = (ROOT / "web/ella-offer.js").read_text(encoding="utf-8")
+    assert all(f'"{source.name}"' in code for source in SOURCES.values())
 
 
 def test_a_graph_that_names_an_llm_of_another_kind_offers_nothing(editor, page, dialog, models):

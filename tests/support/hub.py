@@ -25,6 +25,18 @@ T5_FOLDER = "models--google--flan-t5-xl--text_encoder"
 TOKEN = "hf_of_the_tests"
 CHUNK = 10 * 2**20  # what huggingface_hub reads and writes at once
 
+ADAPTER, GEMMA = "rouweiGemma_g31b27k.safetensors", "gemma-3-1b-it"  # SDXL's, on the disk
+# Repository -> files: what there is for SDXL, and what must not come with it.
+SDXL_REPOS = {
+    "Minthy/RouWei-Gemma": {ADAPTER: b"adapter", "workflow.png": b""},
+    f"unsloth/{GEMMA}": {
+        "config.json": b"{}",
+        "model.safetensors": b"weights",
+        "README.md": b"",
+        "more/config.json": b"{}",
+    },
+}
+
 # A repository for downloads alone: what belongs to the models, and what must not come with them.
 CONTENT = random.Random(0).randbytes(2 * CHUNK + 12345)
 FILES = {
@@ -134,12 +146,14 @@ def small_repository(folder: Path) -> dict[str, bytes]:
 
 
 def remove_models(models: Path) -> None:
-    """Delete what of the repository is in ComfyUI's folders."""
-    for folder in (models / "ella", models / "text_encoders" / T5_FOLDER):
+    """Delete what of the repositories is in ComfyUI's folders."""
+    llms = [models / "text_encoders" / name for name in (T5_FOLDER, GEMMA)]
+    for folder in (models / "ella", models / "llm_adapters", *llms):
         for file in folder.glob("*"):
             file.unlink()
-    if folder.is_dir():
-        folder.rmdir()
+    for folder in llms:
+        if folder.is_dir():
+            folder.rmdir()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -6,7 +6,18 @@ import pytest
 import requests
 
 from support.downloads import download, offered
-from support.hub import CHUNK, CONNECTOR, PINNED, REPO, T5_FOLDER, part_of, stall_after
+from support.hub import (
+    ADAPTER,
+    CHUNK,
+    CONNECTOR,
+    GEMMA,
+    PINNED,
+    REPO,
+    SDXL_REPOS,
+    T5_FOLDER,
+    part_of,
+    stall_after,
+)
 from support.wait import wait_until
 
 
@@ -43,22 +54,19 @@ def test_the_menu_shows_what_there_is(hub, host):
 
 def test_sdxls_models_come_if_they_are_chosen(hub, host):
     """Of two more repositories; one has its files at its root."""
-    adapter, gemma = "Minthy/RouWei-Gemma", "unsloth/gemma-3-1b-it"
-    name, folder = "rouweiGemma_g31b27k.safetensors", "gemma-3-1b-it"
+    hub.others = SDXL_REPOS
     weights = {"config.json": b"{}", "model.safetensors": b"weights"}
-    hub.others[adapter] = {name: b"adapter", "workflow.png": b""}
-    hub.others[gemma] = {**weights, "README.md": b"", "more/config.json": b"{}"}
     first, second = host.server.get("/ella/downloads")[2:]
     assert [each["optional"] for each in (first, second)] == [True, True]
     assert [each["licence"] for each in (first, second)] == [None, "Gemma Terms of Use"]
-    assert first["target"] == str(host.models / "llm_adapters" / name)
-    assert second["target"] == str(host.models / "text_encoders" / folder)
+    assert first["target"] == str(host.models / "llm_adapters" / ADAPTER)
+    assert second["target"] == str(host.models / "text_encoders" / GEMMA)
     assert second["missing"] == second["size"] == sum(map(len, weights.values()))
     assert post(host, "", models=["SDXL adapter", "SDXL LLM"]).json()["running"]
     end = finished(host)
     assert not end["failed"], end
-    assert (host.models / "llm_adapters" / name).read_bytes() == b"adapter"
-    come = host.models / "text_encoders" / folder
+    assert (host.models / "llm_adapters" / ADAPTER).read_bytes() == b"adapter"
+    come = host.models / "text_encoders" / GEMMA
     shown = [file for file in come.iterdir() if file.name[0] != "."]
     assert {file.name: file.read_bytes() for file in shown} == weights
     assert [each["missing"] for each in host.server.get("/ella/downloads")[2:]] == [0, 0]

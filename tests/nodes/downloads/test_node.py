@@ -8,11 +8,14 @@ import pytest
 from support.downloads import download, offered
 from support.host import EllaGraph
 from support.hub import (
+    ADAPTER,
     CHUNK,
     CONNECTOR,
+    GEMMA,
     MAIN,
     PINNED,
     REPO,
+    SDXL_REPOS,
     T5_FOLDER,
     break_off_once,
     part_of,
@@ -60,6 +63,23 @@ def test_a_deleted_model_comes_again(hub, host):
     assert result.error is None
     assert "downloaded" in text
     assert (host.models / "ella" / CONNECTOR).exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "come"),
+    [
+        ("SDXL adapter and LLM", [ADAPTER, GEMMA]),
+        ("SDXL adapter", [ADAPTER]),
+        ("SDXL LLM", [GEMMA]),
+    ],
+)
+def test_sdxls_models(hub, host, choice, come):
+    hub.others = SDXL_REPOS
+    result, text, _ = download(host, choice)
+    assert result.error is None, result.error
+    assert text.count(": downloaded") == len(come)
+    assert set(come) <= set(offered(host))
+    assert {ADAPTER, GEMMA, CONNECTOR, T5_FOLDER} & set(offered(host)) == set(come)
 
 
 def test_an_interrupted_download_goes_on(hub, host, long_connector):
