@@ -91,6 +91,15 @@ class PromptTemplate:
                 f"puts it beside the prompt's own place. Take {PROMPT_MARK} out of system_prompt."
             )
 
+    @classmethod
+    def of(cls, system_prompt: str, template: str, skip_tokens: int) -> "PromptTemplate":
+        """Return what the inputs of ELLA Prompt Template say.
+
+        Raises:
+            EllaError: see `__post_init__`.
+        """
+        return cls(system_prompt, template or None, None if skip_tokens < 0 else skip_tokens)
+
     def over(self, recipe: ReadingRecipe) -> ReadingRecipe:
         """Return `recipe` with these settings in place of its own."""
         template = self.text and self.text.replace(SYSTEM_MARK, self.system_prompt)

@@ -17,7 +17,7 @@ from ..ella_core.config import (
 from ..ella_core.errors import EllaError
 from .types import CATEGORY, EmbedsType, LLMType, search_aliases
 
-_SYSTEM_PROMPT = ADAPTER_RECIPES["gemma3_text"].system_prompt
+_SYSTEM_PROMPT = ADAPTER_RECIPES["gemma3_text"].system_prompt or ""
 
 
 class ELLALLMTextEncode(io.ComfyNode):
@@ -99,12 +99,14 @@ class ELLAPromptTemplate(io.ComfyNode):
                     "system_prompt",
                     multiline=True,
                     default=_SYSTEM_PROMPT,
+                    optional=True,
                     tooltip="What the system says in the LLM's chat template.",
                 ),
                 io.String.Input(
                     "template",
                     multiline=True,
                     default="",
+                    optional=True,
                     tooltip=f"Takes the chat template's place: any text with {PROMPT_MARK} where "
                     f"the prompt is to stand, and {SYSTEM_MARK} for the system prompt. Empty is "
                     f"the LLM's own chat template; {PROMPT_MARK} alone is no template.",
@@ -114,6 +116,7 @@ class ELLAPromptTemplate(io.ComfyNode):
                     default=-1,
                     min=-1,
                     max=2048,
+                    optional=True,
                     tooltip="Number of tokens in front that the connector does not get. -1: all "
                     "in front of the prompt.",
                 ),
@@ -128,10 +131,13 @@ class ELLAPromptTemplate(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, llm: LLM | TemplatedLLM, system_prompt: str, template: str, skip_tokens: int
+        cls,
+        llm: LLM | TemplatedLLM,
+        system_prompt: str = _SYSTEM_PROMPT,
+        template: str = "",
+        skip_tokens: int = -1,
     ) -> io.NodeOutput:
-        skipped = None if skip_tokens < 0 else skip_tokens
-        return io.NodeOutput(llm.within(PromptTemplate(system_prompt, template or None, skipped)))
+        return io.NodeOutput(llm.within(PromptTemplate.of(system_prompt, template, skip_tokens)))
 
 
 NODES: list[Any] = [ELLALLMTextEncode, ELLAPromptTemplate]

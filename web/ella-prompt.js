@@ -12,30 +12,26 @@ export const PROMPTS = { ELLALLMTextEncode: "text", ELLAPrompt: "positive" }
 // How a prompt is read whose node has no such inputs.
 const USUAL = { max_length: 0, long_prompt: "whole" }
 
+// Puts its own around what the LLM reads, and passes the LLM on.
+const TEMPLATE = "ELLAPromptTemplate"
+
 // Return what to count, or a hint why that is unknown before the run.
 export function ask(node) {
   const question = {}
   for (const key of ["text", "max_length", "long_prompt"]) {
     const name = key === "text" ? PROMPTS[node.comfyClass] : key
-    const slot = inputOf(node, name)
-    if (!slot && key in USUAL) {
+    if (!inputOf(node, name) && key in USUAL) {
       question[key] = USUAL[key]
       continue
     }
-    const input = labelOf(slot, name)
-    const widgets = sources(node, slot, ({ type }) => PRIMITIVES.has(type) && "value")
-    if (!widgets.length || widgets.includes(undefined)) {
-      return { hint: t("<input> comes from another node: counted in the run", { input }) }
-    }
-    const values = new Set(widgets.map(({ value }) => value))
-    if (values.size > 1) {
-      return {
-        hint: t("<input> differs between uses of this subgraph: counted in the run", { input }),
-      }
-    }
-    question[key] = [...values][0]
+    const { hint, value } = known(node, name)
+    if (hint) return { hint }
+    question[key] = value
   }
-  const llms = sources(node, inputOf(node, "llm"), () => "llm_name")
+  const { hint, template } = templateOf(node)
+  if (hint) return { hint }
+  if (template) question.template = template
+  const llms = sources(node, inputOf(node, "llm"), ({ type }) => (type === TEMPLATE ? "llm" : "llm_name"))
   if (!llms.length) return { hint: t("connect Load LLM (ELLA) to count tokens") }
   if (llms.includes(undefined)) {
     return { hint: t("the LLM is chosen by another node: counted in the run") }
@@ -46,6 +42,43 @@ export function ask(node) {
   }
   const ella_name = inputOf(node, "ella") ? connectorInto(node) : connectorOf(node)
   return { llm_name: [...names][0], ella_name, ...question }
+}
+
+// The { value } of a node's input, or the { hint } why it is unknown before the run.
+function known(node, name, within = []) {
+  const slot = inputOf(node, name)
+  const input = labelOf(slot, name)
+  const widgets = sources(node, slot, ({ type }) => PRIMITIVES.has(type) && "value", within)
+  if (!widgets.length || widgets.includes(undefined)) {
+    return { hint: t("<input> comes from another node: counted in the run", { input }) }
+  }
+  const values = new Set(widgets.map(({ value }) => value))
+  if (values.size > 1) {
+    return {
+      hint: t("<input> differs between uses of this subgraph: counted in the run", { input }),
+    }
+  }
+  return { value: [...values][0] }
+}
+
+// The { template } between a prompt and its LLM, the nearest if there are several, or the { hint }
+// why it is unknown before the run; neither without one.
+function templateOf(node) {
+  const found = makers(node, inputOf(node, "llm")).map(({ node: maker, within }) => {
+    if (maker.type !== TEMPLATE) return {}
+    const template = {}
+    for (const name of ["system_prompt", "template", "skip_tokens"]) {
+      const { hint, value } = known(maker, name, within)
+      if (hint) return { hint }
+      template[name] = value
+    }
+    return { template }
+  })
+  const different = new Set(found.map((each) => JSON.stringify(each)))
+  if (different.size > 1) {
+    return { hint: t("the template differs between uses of this subgraph: counted in the run") }
+  }
+  return found[0] ?? {}
 }
 
 // The connector that a prompt is for, which knows how many tokens it was trained on. Undefined where
@@ -129,15 +162,30 @@ function sources(node, input, inputFrom, within = []) {
 
 function behind({ widget, node, slot, within }, inputFrom) {
   if (!node) return widget ? [widget] : []
-  if (node.subgraph) {
-    const link = node.subgraph.outputNode.slots[slot]?.getLinks()[0]
-    const found = link ? follow(node.subgraph, link, [...within, node]) : []
-    return found.flatMap((origin) => behind(origin, inputFrom))
-  }
+  const further = through(node, slot, within)
+  if (further) return further.flatMap((origin) => behind(origin, inputFrom))
   if (node.type === "PrimitiveNode") return [node.widgets?.[0]] // the editor's own
-  if (node.isVirtualNode && node.inputs?.length) {
-    return sources(node, node.inputs[0], inputFrom, within)
-  }
   const input = inputOf(node, inputFrom(node))
   return input ? sources(node, input, inputFrom, within) : [undefined]
+}
+
+// Return the nodes, each with its `within`, whose output comes to an input.
+function makers(node, input, within = []) {
+  return origins(node, input, within).flatMap(made)
+}
+
+function made({ node, slot, within }) {
+  if (!node) return []
+  return through(node, slot, within)?.flatMap(made) ?? [{ node, within }]
+}
+
+// Return where the output of a subgraph, or of a node that only passes a link on, comes from;
+// undefined for other nodes.
+function through(node, slot, within) {
+  if (node.subgraph) {
+    const link = node.subgraph.outputNode.slots[slot]?.getLinks()[0]
+    return link ? follow(node.subgraph, link, [...within, node]) : []
+  }
+  if (node.isVirtualNode && node.inputs?.length) return origins(node, node.inputs[0], within)
+  return undefined
 }

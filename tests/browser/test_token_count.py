@@ -120,6 +120,45 @@ def test_counts_up_to_what_the_connector_was_trained_on(editor, host):
     editor.page.evaluate("app.canvas.setGraph(app.graph)")
 
 
+TEMPLATE = """() => {
+  const template = LiteGraph.createNode("ELLAPromptTemplate")
+  app.graph.add(template)
+  built.llm.connect(0, template, 0)
+  template.connect(0, built.linked, 0)
+  Object.assign(built, { template })
+}"""
+SET = """([node, name, value]) => {
+  built[node].widgets.find((widget) => widget.name === name).value = value
+}"""
+
+
+def test_the_words_within_a_template(editor):
+    """The LLM has a token for each letter, and one in front of a text."""
+    editor.page.evaluate(BUILD)
+    editor.page.evaluate(TEMPLATE)
+    text = "A red cat."
+    for changed in (["llm", "llm_name", LLAMA], ["linked", "text", text]):
+        editor.page.evaluate(SET, changed)
+    none = "The connector reads prompts through the LLM's chat template, and this LLM's tokenizer"
+    line = f"({LINE})(built.linked).innerText"
+    editor.page.wait_for_function(f"start => {line}.startsWith(start)", arg=none)
+    editor.page.evaluate(SET, ["template", "template", "Paint: %prompt%!"])
+    left = 128 - len("!")
+    wait_for(editor, "built.linked", f"{len(text)} of {left} tokens")
+    editor.page.evaluate(SET, ["template", "skip_tokens", 0])
+    wait_for(editor, "built.linked", f"{len(text)} of {left - len('Paint: ') - 1} tokens")
+    editor.page.evaluate(SET, ["template", "template", "Paint: it!"])
+    wrong = "The template of ELLA Prompt Template has %prompt% 0 times"
+    editor.page.wait_for_function(f"start => {line}.startsWith(start)", arg=wrong)
+    editor.page.evaluate(SET, ["template", "template", "%prompt%!"])
+    wait_for(editor, "built.linked", f"{len(text)} of {left - 1} tokens")
+    # The template goes into a subgraph.
+    editor.page.evaluate(INTO_SUBGRAPH, ["template"])
+    editor.page.evaluate(SET, ["linked", "text", text[:-1]])
+    wait_for(editor, "built.linked", f"{len(text) - 1} of {left - 1} tokens")
+    editor.errors.clear()  # the browser itself notes every answer that is an error
+
+
 def test_asks_again_after_an_error(editor, host):
     asked = []
     editor.page.on("request", lambda r: asked.append(r) if r.url.endswith("/ella/tokens") else None)

@@ -154,6 +154,26 @@ def test_the_run_reports_the_same_number(host, text, inputs):
         assert shown.partition(";")[0] == f"{found['tokens']} tokens {chunks}"
 
 
+@pytest.mark.parametrize(("text", "skipped"), [(CAT, -1), ("A (red:1.2) cat.", 3), (SENTENCES, -1)])
+def test_the_run_reports_the_words_within_a_template_alone(host, text, skipped):
+    tokenizer = AutoTokenizer.from_pretrained(host.models / "text_encoders" / T5)
+    template = {"system_prompt": "Paint.", "template": "%system% This: %prompt%!"}
+    template |= {"skip_tokens": skipped}
+    found = count(host, text, template=template)
+    graph = EllaGraph()
+    within = graph.add("ELLAPromptTemplate", llm=graph.llm, **template)
+    encoded = graph.add("ELLALLMTextEncode", llm=within, text=text)
+    graph.add("ELLASaveEmbeds", embeds=encoded, filename_prefix="counted")
+    result = host.run(graph)
+    assert result.error is None, result.error
+    assert result.texts[encoded.id].startswith(f"{found['tokens']} tokens")
+    words = len(tokenizer(text.replace("(red:1.2)", "red"), add_special_tokens=False).input_ids)
+    behind = found["over"], found["beyond"] != ""
+    assert behind == ((True, True) if text is SENTENCES else (False, False))
+    if skipped == -1:
+        assert abs(found["tokens"] - words) <= 1  # the template's may join the first or the last
+
+
 @pytest.mark.parametrize("text", ["a {red|green} cat", "a cat // not yet", "a /* red */ cat"])
 def test_what_the_editor_changes_is_counted_about(host, text):
     assert count(host, text)["about"]
@@ -173,6 +193,12 @@ def test_what_the_editor_changes_is_counted_about(host, text):
         ({"max_length": 4096}, "this LLM reads at most"),
         ({"long_prompt": "pieces"}, "whole or chunk"),
         ({"max_length": 1, "long_prompt": "chunk"}, "set max_length higher"),
+        ({"template": {"template": "%prompt%"}}, "Expected system_prompt and template"),
+        ({"template": "%prompt%"}, "Expected system_prompt and template"),
+        (
+            {"template": {"system_prompt": "", "template": "cat", "skip_tokens": -1}},
+            "%prompt% 0 times",
+        ),
     ],
 )
 def test_bad_questions(host, change, message):

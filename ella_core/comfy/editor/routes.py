@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from server import PromptServer
 
-from ...config import LONG_PROMPT
+from ...config import LONG_PROMPT, PromptTemplate
 from ...errors import EllaError, MissingLLMError
 
 _PACK = Path(__file__).parents[3]
@@ -151,11 +151,11 @@ def _model_files(body: Any) -> list[str]:
     )
 
 
-def _prompt(body: Any) -> tuple[str, str, int, bool, str | None]:
+def _prompt(body: Any) -> tuple[str, str, int, bool, str | None, PromptTemplate | None]:
     """Read the arguments of `TokenCounter.count` from a request.
 
     Raises:
-        EllaError: they are missing or of another kind.
+        EllaError: they are missing or of another kind, or see `PromptTemplate`.
     """
     match body:
         case {
@@ -166,8 +166,30 @@ def _prompt(body: Any) -> tuple[str, str, int, bool, str | None]:
         } if max_length >= 0 and long_prompt in LONG_PROMPT:
             ella_name = body.get("ella_name")
             known = ella_name if isinstance(ella_name, str) else None
-            return llm_name, text, int(max_length), long_prompt == "chunk", known
+            template = _template(body.get("template"))
+            return llm_name, text, int(max_length), long_prompt == "chunk", known, template
     raise EllaError(
         "Expected llm_name and text (strings), max_length (a whole number from 0 on) and "
-        f"long_prompt ({' or '.join(LONG_PROMPT)}); ella_name (a string) may be given."
+        f"long_prompt ({' or '.join(LONG_PROMPT)}); ella_name (a string) and template may be given."
+    )
+
+
+def _template(body: Any) -> PromptTemplate | None:
+    """Read the inputs of ELLA Prompt Template from a request.
+
+    Raises:
+        EllaError: they are missing or of another kind, or see `PromptTemplate`.
+    """
+    match body:
+        case None:
+            return None
+        case {
+            "system_prompt": str(system_prompt),
+            "template": str(template),
+            "skip_tokens": int(skip_tokens),
+        }:
+            return PromptTemplate.of(system_prompt, template, int(skip_tokens))
+    raise EllaError(
+        "Expected system_prompt and template (strings) and skip_tokens (a whole number) in "
+        "template."
     )

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ...config import ADAPTER_RECIPES, PLAIN, ConnectorMetadata, ReadingRecipe, recipe_of
+from ...config import (
+    ADAPTER_RECIPES,
+    PLAIN,
+    ConnectorMetadata,
+    PromptTemplate,
+    ReadingRecipe,
+    recipe_of,
+)
 from ...errors import EllaError
 from ..files.folders import connector_path, file_identity, llm_path
 from ..files.preset import AUTO, choose_connector, choose_llm
@@ -67,7 +74,13 @@ class TokenCounter:
         self._one_process = asyncio.Lock()
 
     async def count(
-        self, llm_name: str, text: str, max_length: int, chunked: bool, ella_name: str | None
+        self,
+        llm_name: str,
+        text: str,
+        max_length: int,
+        chunked: bool,
+        ella_name: str | None,
+        template: PromptTemplate | None,
     ) -> TokenCount | None:
         """Count the tokens of a prompt; None while the tokenizer is still being opened.
 
@@ -78,6 +91,7 @@ class TokenCounter:
             chunked: see there.
             ella_name: the connector that the prompt is for, as in its dropdown; None if unknown.
                 Both names may be "auto", see `preset`.
+            template: what ELLA Prompt Template puts around the prompt.
 
         Raises:
             EllaError: there is no such LLM, its tokenizer can't be opened, or see
@@ -101,7 +115,11 @@ class TokenCounter:
         tokenizer = opening.result()
         return await self._in_thread(
             lambda: count_tokens(
-                tokenizer, text, max_length, chunked, *_reading(ella_name, tokenizer.model_type)
+                tokenizer,
+                text,
+                max_length,
+                chunked,
+                *_reading(ella_name, tokenizer.model_type, template),
             )
         )
 
@@ -162,11 +180,18 @@ def _begin(text: str) -> str:
     return f"{words[:_QUOTED].rstrip()}{'…' if len(words) > _QUOTED else ''}"
 
 
-def _reading(ella_name: str | None, model_type: str | None) -> tuple[int, ReadingRecipe]:
-    """Return on how many tokens a connector was trained, and how it wants an LLM to read.
+def _reading(
+    ella_name: str | None, model_type: str | None, template: PromptTemplate | None
+) -> tuple[int, ReadingRecipe]:
+    """Return on how many tokens a connector was trained, and how an LLM is to read for it.
 
     Where the connector is not known, it is what LLM Text Encode (ELLA) does by itself.
     """
+    trained, recipe = _wanted(ella_name, model_type)
+    return trained, template.over(recipe) if template else recipe
+
+
+def _wanted(ella_name: str | None, model_type: str | None) -> tuple[int, ReadingRecipe]:
     from ...checkpoint import read_header
 
     if ella_name is not None:
