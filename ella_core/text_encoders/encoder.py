@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..config import LLMIdentity
+from ..config import PLAIN, LLMIdentity, ReadingRecipe
 from ..errors import EllaError
 from .tokenizer import MAX_WINDOW, PromptCounts, PromptTokenizer
 
@@ -22,11 +22,13 @@ class EncodedPrompt(PromptCounts):
         llm: which LLM has read it; None if unknown.
         mask: (K, L) bool on the CPU, False where a text was filled up; None where none was, or
             where the connector reads that too.
+        recipe: how it was read, with a template of the user's in place of the connector's.
     """
 
     features: torch.Tensor
     llm: LLMIdentity | None = None
     mask: torch.Tensor | None = None
+    recipe: ReadingRecipe = PLAIN
 
 
 class TextEncoder:

@@ -155,9 +155,10 @@ def encode_prompt(
         on_piece(done, len(prompt.pieces))
     counts = {field.name: getattr(prompt, field.name) for field in fields(PromptCounts)}
     if not recipe.max_tokens:
-        return EncodedPrompt(torch.cat(features, dim=1), encoder.identity, **counts)
+        joined_1LD = torch.cat(features, dim=1)
+        return EncodedPrompt(joined_1LD, encoder.identity, recipe=recipe, **counts)
     features_KLD, mask_KL = _stack(features, masks)
-    return EncodedPrompt(features_KLD, encoder.identity, mask_KL, **counts)
+    return EncodedPrompt(features_KLD, encoder.identity, mask_KL, recipe, **counts)
 
 
 def _read_piece(

@@ -84,6 +84,39 @@ def test_the_file_says_who_has_read_and_not_what(host):
     assert name in infos["input"]["required"]["embeds_name"][1]["options"]
 
 
+def recipes(host, name):
+    with safe_open(host.server.base / "output/ella_embeds" / name, "pt") as file:
+        about = json.loads(file.metadata()["about"])
+    return [part["recipe"] for part in [*about["parts"], *about["empty"]]]
+
+
+def test_a_template_of_ones_own_is_kept(host):
+    """Of each prompt in the file, also when it is saved again from there."""
+
+    def within(graph, text=TEXT):
+        llm = graph.add("ELLAPromptTemplate", llm=graph.llm, template="Paint: %prompt%!")
+        return graph.add("ELLALLMTextEncode", llm=llm, text=text)
+
+    def half_of_it(graph):
+        sides = {"embeds_a": within(graph), "embeds_b": graph.encode(TEXT)}
+        return graph.add("ELLABlendEmbeds", **sides)
+
+    for made, expected in (
+        (within, {"Paint: %prompt%!"}),
+        (half_of_it, {"Paint: %prompt%!", None}),
+    ):
+        name = save(host, made)
+        again = save(host, partial(load, name))
+        found = recipes(host, name)
+        assert {recipe["template"] for recipe in found} == expected
+        assert recipes(host, again) == found
+        for strength in (1.0, 0.5):
+            direct = latent(host, made, strength)
+            loaded = latent(host, partial(load, again), strength)
+            assert relative_error(loaded, direct) < TOLERANCE
+            assert relative_error(loaded, latent(host, encode, strength)) > TOLERANCE
+
+
 def graph_with(host, name, **changes):
     graph = EllaGraph(**changes)
     positive = graph.add("ELLALoadEmbeds", embeds_name=name)
@@ -124,6 +157,8 @@ def damaged(about, tensors):
     weightless = [{**about["parts"][0], "weight": math.nan}]
     yield {**about, "parts": weightless}, tensors, "weight of parts 0 is nan"
     yield {**about, "recipe": []}, tensors, "no embeds"
+    unknown = [{**about["parts"][0], "recipe": {"spell": ""}}]
+    yield {**about, "parts": unknown}, tensors, "unexpected keyword argument 'spell'"
     yield [], tensors, "no embeds"
     for other, said in (
         (features[0], "shape (K, L, D)"),

@@ -36,7 +36,7 @@ class LLMEmbeds:
         parts: each prompt, its features on ComfyUI's intermediate device, and its weight.
         empty: the same for the empty prompt, which a strength of 0 stands for.
         llm: the LLM's name in its dropdown.
-        recipe: how they were read.
+        recipe: how they were read, apart from a template of the user's; each prompt has its own.
         read_again: gives the same, read under another recipe; None if that can't be done.
         asked: the text, and how it was read; None for a mix of several.
         path: where the LLM lies.

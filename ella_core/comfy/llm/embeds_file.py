@@ -78,9 +78,8 @@ def _describe(parts: Parts, name: str, tensors: dict[str, torch.Tensor]) -> list
         if prompt.mask is not None:
             tensors[f"{name}.{i}.mask"] = prompt.mask.cpu().contiguous().clone()
         counts = {field.name: getattr(prompt, field.name) for field in fields(PromptCounts)}
-        described.append(
-            {"weight": weight, "llm": prompt.llm and asdict(prompt.llm), "counts": counts}
-        )
+        read_by = {"llm": prompt.llm and asdict(prompt.llm), "recipe": asdict(prompt.recipe)}
+        described.append({"weight": weight, "counts": counts, **read_by})
     return described
 
 
@@ -105,6 +104,7 @@ def _read(described: list[dict[str, Any]], name: str, file: Any) -> Parts:
             features.to(model_management.intermediate_device()),
             each["llm"] and LLMIdentity(**each["llm"]),
             file.get_tensor(mask).clone() if mask in there else None,
+            ReadingRecipe(**each["recipe"]),
             **each["counts"],
         )
         parts.append((prompt, float(each["weight"])))

@@ -162,7 +162,8 @@ class LLM:
             prompt = encode_prompt(self._loaded(), asked.text, asked.max_length, *options)
             feature_cache().put(key, prompt)
         features = prompt.features.to(model_management.intermediate_device())
-        self._in_use[asked, recipe] = prompt = replace(prompt, features=features)
+        prompt = replace(prompt, features=features, recipe=wanted)
+        self._in_use[asked, recipe] = prompt
         return prompt
 
     def _loaded(self) -> "TextEncoder":
