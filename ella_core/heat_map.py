@@ -9,6 +9,7 @@ from .errors import EllaError
 _MIN_SIZE = 6.0, 2.5  # inches
 _ROW, _COLUMN = 0.28, 0.42  # inches
 _DPI = 110
+_MAX_ROWS = 500  # 15,400 pixels, some 250 MB as a picture of ComfyUI's
 
 
 def draw_heat_map(
@@ -27,8 +28,13 @@ def draw_heat_map(
         (1, height, width, 3) float32 from 0 to 1.
 
     Raises:
-        EllaError: matplotlib is not installed.
+        EllaError: there are too many rows, or matplotlib is not installed.
     """
+    if len(rows) > _MAX_ROWS:
+        raise EllaError(
+            f"The heat map would have {len(rows):,} rows, a word each, and a picture has room for "
+            f"at most {_MAX_ROWS}. Shorten the prompt of ELLA Attention Map."
+        )
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

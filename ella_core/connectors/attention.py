@@ -15,9 +15,14 @@ from .resampler import Resampler
 
 @torch.no_grad()
 def attention_to_text(
-    resampler: Resampler, features: torch.Tensor, timesteps: Sequence[int]
+    resampler: Resampler,
+    features: torch.Tensor,
+    timesteps: Sequence[int],
+    block: int | None = None,
+    head: int | None = None,
+    latent: int | None = None,
 ) -> torch.Tensor:
-    """Return how much each latent attends to each LLM token, at each timestep.
+    """Return how much the latents attend to each LLM token, at each timestep.
 
     A block's latents attend to themselves and to the text. The attention to latents is left out,
     and what remains is not scaled up: a row's sum is the share of the text.
@@ -26,13 +31,18 @@ def attention_to_text(
         resampler: a resampler; without a timestep embedding all timesteps are alike.
         features: (1, L, D) of one prompt, on the resampler's device.
         timesteps: 0-999.
+        block: index of the one block to look at; None for the average of all.
+        head: the same for heads.
+        latent: the same for latents.
 
     Returns:
-        (T, K, H, N, L) float32 on the CPU.
+        (T, L) float32 on the CPU.
     """
-    blocks: list[torch.Tensor] = []
-    attentions = [part for part in resampler.perceiver_blocks.modules() if type(part) is Attention]
-    hooks = [each.register_forward_pre_hook(partial(_record, blocks.append)) for each in attentions]
+    rows: list[torch.Tensor] = []
+    attentions = _attentions(resampler)
+    looked_at = attentions if block is None else attentions[block : block + 1]
+    record = partial(_record, rows.append, head, latent)
+    hooks = [each.register_forward_pre_hook(record) for each in looked_at]
     try:
         at = torch.tensor(timesteps, device=features.device)
         for timestep in at:  # one by one, since the weights of all take T x K x H x N x (N + L)
@@ -40,14 +50,35 @@ def attention_to_text(
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack(blocks).view(len(timesteps), len(attentions), *blocks[0].shape)
+    return torch.stack(rows).view(len(timesteps), len(looked_at), -1).mean(dim=1)
 
 
-def _record(keep: Callable[[torch.Tensor], None], attention: Any, arguments: Any) -> None:
-    """Keep the weights (H, N, L) of one call."""
+def attention_counts(resampler: Resampler) -> dict[str, int]:
+    """Return how many blocks, heads and latents there are to choose from."""
+    attentions = _attentions(resampler)
+    latents = len(resampler.latents)
+    return {"block": len(attentions), "head": attentions[0].heads, "latent": latents}
+
+
+def _attentions(resampler: Resampler) -> list[Attention]:
+    return [part for part in resampler.perceiver_blocks.modules() if type(part) is Attention]
+
+
+def _record(
+    keep: Callable[[torch.Tensor], None],
+    head: int | None,
+    latent: int | None,
+    attention: Any,
+    arguments: Any,
+) -> None:
+    """Keep (L,) of one call: all weights of a long prompt would take gigabytes."""
     q_1NW, kv_1LW, *_ = arguments
-    weights_1HNL = attention_weights(attention, q_1NW, kv_1LW)
-    keep(weights_1HNL[0, :, :, q_1NW.shape[-2] :].float().cpu())
+    weights_HNL = attention_weights(attention, q_1NW, kv_1LW)[0].float()
+    if head is not None:
+        weights_HNL = weights_HNL[head : head + 1]
+    if latent is not None:
+        weights_HNL = weights_HNL[:, latent : latent + 1]
+    keep(weights_HNL[:, :, q_1NW.shape[-2] :].mean(dim=(0, 1)).cpu())
 
 
 def attention_weights(

@@ -1,5 +1,7 @@
 """What the latents attend to, against attention computed naively."""
 
+from itertools import product
+
 import torch
 
 from ella_core.checkpoint import load_connector
@@ -36,16 +38,20 @@ def test_equals_naive_attention(tmp_path):
     features = torch.from_numpy(golden_weights.llm_features(1, LENGTH, 48))
     connector = load_connector(path)
     before = connector(features, torch.tensor([500]))
-    found = attention_to_text(connector, features, TIMESTEPS)
-    assert found.shape == (len(TIMESTEPS), LAYERS, HEADS, LATENTS, LENGTH)
+    expected = torch.zeros(len(TIMESTEPS), LAYERS, HEADS, LATENTS, LENGTH)
     for at, timestep in enumerate(TIMESTEPS):
         seen = []
         tsc(weights, features, timestep, seen=seen)
         assert len(seen) == LAYERS
         for block, (name, q, kv) in enumerate(seen):
-            expected = naive(weights, name, q, kv)
-            assert torch.allclose(expected.sum(-1), torch.ones(()), atol=1e-5)
-            difference = found[at, block] - expected[..., LATENTS:]
-            assert difference.abs().max() < 1e-5
-            assert found[at, block].sum(-1).max() < 1  # the latents' share is not in it
+            every = naive(weights, name, q, kv)
+            assert torch.allclose(every.sum(-1), torch.ones(()), atol=1e-5)
+            expected[at, block] = every[..., LATENTS:]  # the latents' share is not in it
+    for chosen in product((None, 0, LAYERS - 1), (None, HEADS - 1), (None, 0, LATENTS - 1)):
+        found = attention_to_text(connector, features, TIMESTEPS, *chosen)
+        wanted = expected
+        for dim, index in enumerate(chosen, 1):
+            wanted = wanted if index is None else wanted.narrow(dim, index, 1)
+        difference = found - wanted.mean(dim=(1, 2, 3))
+        assert difference.abs().max() < 1e-5, chosen
     assert torch.equal(connector(features, torch.tensor([500])), before)  # no hook is left

@@ -47,11 +47,8 @@ def test_the_table_is_the_connectors_attention(host, chosen):
     assert timesteps == [999, 666, 333, 0]
     connector = load_connector(host.models / "ella/tsc.safetensors")
     features = host.reference(TEXT.replace("(red:1.5)", "red")).features
-    weights = attention_to_text(connector, features, timesteps)
-    for dim, name in ((1, "block"), (2, "head"), (3, "latent")):
-        if name in chosen:
-            weights = weights.narrow(dim, chosen[name] - 1, 1)
-    expected = weights.mean(dim=(1, 2, 3))  # (T, L); the tokens of the words but the last
+    indices = {name: number - 1 for name, number in chosen.items()}
+    expected = attention_to_text(connector, features, timesteps, **indices)  # (T, L)
     assert (values[:2] - expected[:, :2].T).abs().max() < 1e-5
     everything = expected[:, :-1].sum(dim=1)  # all but the special token behind
     assert (values.sum(dim=0) - everything).abs().max() < 1e-5
@@ -97,6 +94,16 @@ def test_what_cannot_be_shown(host):
         return node
 
     fails(host, of_an_mlp, "mlp.safetensors is no resampler")
+
+
+def test_more_words_than_a_picture_shows(host):
+    graph = EllaGraph()
+    words = " ".join(["cat"] * 501)
+    image = attention_map(graph, graph.encode(words), timesteps=2)
+    graph.add("SaveImage", images=image, filename_prefix="attention")
+    message = host.run(graph).error["exception_message"]
+    assert "501 rows" in message
+    assert "at most 500" in message
 
 
 def test_without_matplotlib(monkeypatch):

@@ -65,7 +65,10 @@ def attention_to_words(
         EllaError: the connector has no latents that attend to words; several prompts are mixed, or
             none has words; a number is too high; or see `read_for`.
     """
-    from ...connectors.attention import attention_to_text  # not at ComfyUI's start
+    from ...connectors.attention import (  # not at ComfyUI's start
+        attention_counts,
+        attention_to_text,
+    )
     from ...connectors.resampler import Resampler
     from ...text_encoders import load_tokenizer
     from ...text_encoders.words import words_of
@@ -90,21 +93,23 @@ def attention_to_words(
     rows = words_of(tokenizer, asked.text, asked.max_length, asked.chunked)
     if not rows:
         raise EllaError("The prompt of ELLA Attention Map has no words. Write some.")
+    numbers = {"block": block, "head": head, "latent": latent}
+    chosen = {
+        name: _index(name, numbers[name], count)
+        for name, count in attention_counts(connector).items()
+    }
     load_models_gpu([ella.patcher])
     features = prompt.features.to(ella.patcher.load_device)
-    weights_TKHNL = attention_to_text(connector, features, timesteps)
-    for name, dim, number in (("block", 1, block), ("head", 2, head), ("latent", 3, latent)):
-        weights_TKHNL = _chosen(weights_TKHNL, name, dim, number)
-    weights_TL = weights_TKHNL.mean(dim=(1, 2, 3))
+    weights_TL = attention_to_text(connector, features, timesteps, **chosen)
     weights_VT = torch.stack([weights_TL[:, row].sum(dim=1) for _, row in rows])
     return WordAttention([word for word, _ in rows], [*timesteps], weights_VT)
 
 
-def _chosen(weights: torch.Tensor, name: str, dim: int, number: int) -> torch.Tensor:
-    count = weights.shape[dim]
+def _index(name: str, number: int, count: int) -> int | None:
+    """Return the index behind a number from 1 on; None for 0, which is all."""
     if number > count:
         raise EllaError(
             f"{name} is {number}, and the connector has {count}. Set it to 1 to {count} in ELLA "
             f"Attention Map, or to 0 for the average of all."
         )
-    return weights.narrow(dim, number - 1, 1) if number else weights
+    return number - 1 if number else None
