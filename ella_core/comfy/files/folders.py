@@ -34,8 +34,11 @@ _EXTENSIONS = {
 # What each is called in ComfyUI's models folder. ComfyUI_LLM_SDXL_Adapter has its LLMs in "llm".
 _PLACES = {"LLM": ("LLM", "llm")}
 
-# Root folder -> the LLMs below it, and the modification times of its folders.
-_listed: dict[str, tuple[list[str], dict[str, float]]] = {}
+# Names the entries among the files below a root folder; both are given.
+Choose = Callable[[Path, list[Path]], list[str]]
+
+# Root folder and what chooses -> the entries below it, and the modification times of its folders.
+_listed: dict[tuple[str, Choose], tuple[list[str], dict[str, float]]] = {}
 
 
 def register_folders() -> None:
@@ -185,20 +188,20 @@ def file_identity(path: Path) -> str:
 def _llms() -> Iterator[str]:
     for folder in LLM_FOLDERS:
         for root in folder_paths.get_folder_paths(folder):
-            yield from _llms_below(root)
+            yield from listed(root, _llms_among)
 
 
-def _llms_below(root: str) -> list[str]:
-    """Name each LLM (folder, GGUF file, text encoder in a single file), relative to `root`.
+def listed(root: str, choose: Choose) -> list[str]:
+    """Return what `choose` names of the files below `root`.
 
     ComfyUI asks at every queue. As in ComfyUI's own lists, the tree is walked again only if one of
     its folders has changed.
     """
-    names, folders = _listed.get(root, ([], {}))
+    names, folders = _listed.get((root, choose), ([], {}))
     if not folders or any(_changed(folder, time) for folder, time in folders.items()):
         files, folders = folder_paths.recursive_search(root, excluded_dir_names=[".git"])
-        names = _llms_among(Path(root), [Path(file) for file in files])
-        _listed[root] = names, folders
+        names = choose(Path(root), [Path(file) for file in files])
+        _listed[root, choose] = names, folders
     return names
 
 
@@ -210,6 +213,7 @@ def _changed(folder: str, time: float) -> bool:
 
 
 def _llms_among(root: Path, files: list[Path]) -> list[str]:
+    """Name each LLM: folder, GGUF file, text encoder in a single file."""
     folders = {file.parent for file in files if _is_config(file)} - {Path()}
     single = [
         file

@@ -1,17 +1,22 @@
 """Text files with a prompt a line."""
 
+from pathlib import Path
+
 import folder_paths
 
 from ...errors import EllaError
+from .folders import listed
 
 NO_FILE = "none"
 
 
 def prompt_files() -> list[str]:
     """Return the text files in ComfyUI's input folder."""
-    root = folder_paths.get_input_directory()
-    names, _ = folder_paths.recursive_search(root, excluded_dir_names=[".git"])
-    return sorted(name.replace("\\", "/") for name in names if name.lower().endswith(".txt"))
+    return listed(folder_paths.get_input_directory(), _texts_among)
+
+
+def _texts_among(_: Path, files: list[Path]) -> list[str]:
+    return sorted(file.as_posix() for file in files if file.suffix.lower() == ".txt")
 
 
 def read_prompts(text: str, file: str) -> list[str]:
