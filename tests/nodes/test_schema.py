@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from bootstrap import ROOT
-from comfyui import Server
+from comfyui import PACK_NAME, Server
+from support.deprecated import ADAPTER_PACK
 from support.host import T5
 
 # id: display name, inputs in order (optional ones with a question mark), outputs
@@ -27,9 +28,9 @@ NODES = {
         "ELLA Prompt Template",
         {
             "llm": "ELLA_LLM",
-            "system_prompt": "STRING",
-            "template": "STRING",
-            "skip_tokens": "INT",
+            "system_prompt?": "STRING",
+            "template?": "STRING",
+            "skip_tokens?": "INT",
         },
         ["ELLA_LLM"],
     ),
@@ -113,14 +114,14 @@ NODES = {
         "ELLA SDXL Options",
         {
             "conditioning": "CONDITIONING",
-            "clip_pooled": "FLOAT",
-            "width": "INT",
-            "height": "INT",
-            "crop_w": "INT",
-            "crop_h": "INT",
-            "target_width": "INT",
-            "target_height": "INT",
             "clip?": "CONDITIONING",
+            "clip_pooled?": "FLOAT",
+            "width?": "INT",
+            "height?": "INT",
+            "crop_w?": "INT",
+            "crop_h?": "INT",
+            "target_width?": "INT",
+            "target_height?": "INT",
         },
         ["CONDITIONING"],
     ),
@@ -216,24 +217,32 @@ class Node:
     FUNCTION, RETURN_TYPES, CATEGORY = "run", (), ""
     INPUT_TYPES = classmethod(lambda cls: {"required": {}})
 
-NODE_CLASS_MAPPINGS = {"NODE_ID": Node}
+NODE_CLASS_MAPPINGS = {node_id: Node for node_id in NODE_IDS}
 """
 
 
 def test_ids_that_another_pack_has_are_named_at_the_start(tmp_path):
-    """One pack is loaded before this one, whose node goes, and one after it, whose node stays."""
-    others = {"before": "ELLALoad", "after": "ELLABlendEmbeds"}
+    """One pack is loaded before this one, whose node goes, and one after it, whose node stays.
+
+    Ids of deprecated nodes are not named: a pack that has them keeps them in any order.
+    """
+    shared = {"before": ["LLMModelLoader"], "after": [i for i in ADAPTER_PACK if i[0] != "L"]}
+    others = {"before": ["ELLALoad", *shared["before"]]}
+    others["after"] = ["ELLABlendEmbeds", *shared["after"]]
     sections = ""
-    for name, node_id in others.items():
+    for name, node_ids in others.items():
         pack = tmp_path / name / f"loaded {name}"
         pack.mkdir(parents=True)
-        (pack / "__init__.py").write_text(PACK.replace("NODE_ID", node_id))
+        (pack / "__init__.py").write_text(PACK.replace("NODE_IDS", repr(node_ids)))
         default = str(name == "before").lower()  # ComfyUI loads the default folder's packs first
         sections += f"{name}:\n  custom_nodes: '{pack.parent}'\n  is_default: {default}\n"
     (tmp_path / "paths.yaml").write_text(sections)
     arguments = ["--cpu", "--extra-model-paths-config", str(tmp_path / "paths.yaml")]
     with Server(tmp_path / "base", arguments) as server:
         infos, log = server.get("/object_info"), server.log_text()
+    for node_id in ADAPTER_PACK:
+        pack = next((f"loaded {when}" for when, ids in shared.items() if node_id in ids), PACK_NAME)
+        assert infos[node_id]["python_module"] == f"custom_nodes.{pack}"
     assert infos["ELLALoad"]["python_module"] == "custom_nodes.ELLA-Nodes"
     assert infos["ELLABlendEmbeds"]["python_module"] == "custom_nodes.loaded after"
     same = "has nodes with the same ids as ELLA Nodes"
