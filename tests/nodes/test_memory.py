@@ -123,8 +123,8 @@ def test_memory_is_flat_over_many_runs(start):
             sizes.append(process.memory_info().rss)
             if WARM_UP // 2 <= i < WARM_UP or i == RUNS - 1:  # asking takes memory too
                 options.append(server.get("/ella_test/state")["largest_options"])
-        # What each run left behind would raise the highest of a span of runs and its lowest alike; a
-        # single run, or one model that stays a while longer, moves one of them by up to 3 %.
+        # What each run left behind would raise the highest of a span of runs and its lowest alike;
+        # a single run, or one model that stays a while longer, moves one of them by up to 3 %.
         spans = [sizes[i : i + WARM_UP] for i in range(WARM_UP, RUNS, WARM_UP)]
         growth = min(max(map(of, spans)) / of(spans[0]) - 1 for of in (min, max))
         for of, what in ((min, "lowest"), (max, "highest")):

@@ -14,10 +14,11 @@ from comfy.model_management import loaded_models
 from comfy.patcher_extension import WrappersMP
 from safetensors.torch import save_file
 
-from . import clip, state  # noqa: F401
+from . import clip  # noqa: F401
 from .edits import NODE_CLASS_MAPPINGS as EDITS
 from .prompts import NODE_CLASS_MAPPINGS as PROMPTS
 from .sampling import NODE_CLASS_MAPPINGS as SAMPLING
+from .state import NODE_CLASS_MAPPINGS as STATE
 
 
 class RecordUNet:
@@ -303,4 +304,5 @@ NODE_CLASS_MAPPINGS = {
     **PROMPTS,
     **EDITS,
     **SAMPLING,
+    **STATE,
 }

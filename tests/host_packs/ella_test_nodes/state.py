@@ -1,9 +1,14 @@
 """Routes that tell tests what the server holds in memory; less memory for models, on request."""
 
+import ctypes
 import gc
 import os
 from collections import Counter
+from contextlib import suppress
+from typing import ClassVar
 
+import psutil
+import torch
 from aiohttp import web
 from comfy import model_management
 from server import PromptServer
@@ -31,6 +36,38 @@ async def state(_request):
     largest = max((leaves(p.model_options) for p in patchers), default=0)
     return web.json_response({"ours": ours, "loaded": models, "largest_options": largest})
 
+
+@PromptServer.instance.routes.get("/ella_test/memory")
+async def memory(_request):
+    """Bytes that are in use; those that were freed are given back to the system first."""
+    with suppress(AttributeError):  # another allocator than glibc's
+        ctypes.CDLL(None).malloc_trim(0)
+    found = psutil.Process().memory_info()
+    return web.json_response(
+        found.rss - found.shared
+    )  # the system drops pages of files as it likes
+
+
+class Leak:
+    """Keeps memory for ever."""
+
+    CATEGORY = "ELLA tests"
+    FUNCTION = "leak"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    kept: ClassVar = []
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"megabytes": ("INT", {}), "number": ("INT", {})}}
+
+    def leak(self, megabytes, number):
+        self.kept.append(torch.ones(megabytes * 1_000_000, dtype=torch.uint8))
+        return ()
+
+
+NODE_CLASS_MAPPINGS = {"TestLeak": Leak}
 
 budget = os.environ.get("ELLA_TEST_BUDGET")  # in bytes, for the weights of each model
 if budget:
