@@ -2,14 +2,15 @@
 
 import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from support.hub import PINNED
-from support.sdxl import models
+from support.sdxl import ADAPTER, CHECKPOINT, GEMMA, T5GEMMA, models
 from support.workflows import STEPS, WORKFLOWS, is_sdxl, read, small
-from workflow import to_api, widgets
+from workflow import set_widgets, to_api, widgets
 
 LOADS_FILES = {  # type -> the widget that names a file with a download address
     "CheckpointLoaderSimple": "ckpt_name",
@@ -67,6 +68,17 @@ def test_runs(host, path):
                 extrema = picture.convert("L").getextrema()
             assert extrema[0] < extrema[1], "a picture of one colour"
     assert savers
+
+
+@pytest.mark.parametrize("llm", [GEMMA, T5GEMMA])
+def test_a_graph_that_was_saved_with_the_adapter_pack_runs(host, llm):
+    """Drawn and saved in an editor that had that pack (3.0.1) in this one's place."""
+    workflow = read(Path(__file__).with_name(f"adapter-pack-{llm}.json"))
+    set_widgets(workflow, ckpt_name=CHECKPOINT, adapter_name=ADAPTER, model_name=llm)
+    set_widgets(workflow, steps=STEPS, width=64, height=64)
+    result = host.server.run(to_api(workflow, host.server.get("/object_info")))
+    assert result.error is None, result.error
+    assert result.outputs["11"]["images"]
 
 
 @each_workflow
