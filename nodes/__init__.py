@@ -15,6 +15,7 @@ from . import (
     official,
     prompt,
     sdxl,
+    sheet,
     text,
     upsample,
 )
@@ -29,7 +30,10 @@ class EllaExtension(ComfyExtension):
 
         register_folders()
         register_routes()
-        topics = (loaders, text, conditioning, sdxl, prompt, attention, upsample, files, downloads)
+        topics = (
+            *(loaders, text, conditioning, sdxl, prompt, attention, upsample),
+            *(files, sheet, downloads),
+        )
         ours = [node for topic in topics for node in topic.NODES]
         report_shared_ids([*ours, *official.NODES], NODE_CLASS_MAPPINGS)
         # Other packs own the ids below. Where they are loaded later, their nodes replace these.

@@ -157,10 +157,17 @@ class ELLAPrompt(io.ComfyNode):
         ella: ELLA,
         llm: LLM,
         positive: str,
-        clip: CLIP | None = None,
         clip_text: str = "",
         negative: str = "",
+        **connected: CLIP | None,  # clip, which is None where its loader found no CLIP
     ) -> io.NodeOutput:
+        clip = connected.get("clip")
+        if "clip" in connected and clip is None:
+            raise EllaError(
+                "clip is connected, and what it comes from has no CLIP: the checkpoint holds the "
+                "U-Net alone. Connect Load CLIP or another checkpoint's CLIP to clip in ELLA "
+                "Prompt, or leave it open."
+            )
         if clip is None and clip_text:
             raise EllaError(
                 "clip_text is for CLIP, and no CLIP is connected. Connect the CLIP of Load "

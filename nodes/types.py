@@ -12,6 +12,7 @@ DEPRECATED = "ELLA/deprecated"
 EllaType = io.Custom("ELLA")
 LLMType = io.Custom("ELLA_LLM")
 EmbedsType = io.Custom("ELLA_LLM_EMBEDS")
+AxesType = io.Custom("ELLA_XY")
 
 _SEARCH_TERMS = Path(__file__).parents[1] / "web/search-terms.json"
 

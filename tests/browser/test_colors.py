@@ -9,7 +9,10 @@ from PIL import Image
 
 from editor import Editor
 
-TYPES = ("ELLA", "ELLA_LLM", "ELLA_LLM_EMBEDS", "ELLA_EMBEDS", "T5_TEXT_ENCODER")
+TYPES = (
+    *("ELLA", "ELLA_LLM", "ELLA_LLM_EMBEDS", "ELLA_XY"),
+    *("ELLA_EMBEDS", "T5_TEXT_ENCODER"),
+)
 
 # An output and an input of each type, with a link between them.
 BUILD = """() => {
@@ -21,31 +24,33 @@ BUILD = """() => {
     ["ELLALLMTextEncode", "ELLABlendEmbeds"],
     ["T5TextEncode #ELLA", "EllaApply"],
     ["T5TextEncoderLoader #ELLA", "T5TextEncode #ELLA"],
+    ["ELLAXYValues", "ELLAXYSheet"],
   ]
   window.built = {}
   links.forEach(([from, to], i) => {
     const [source, target] = [from, to].map((type, j) => {
       const node = LiteGraph.createNode(type)
-      node.pos = [400 + 700 * j, 120 + 220 * i]
+      node.pos = [400 + 700 * j, 90 + 190 * i]
       app.graph.add(node)
       return node
     })
-    const { type } = source.outputs[0]
-    source.connect(0, target, target.inputs.findIndex((input) => input.type === type))
-    built[type] = source
+    const slot = source.outputs.findIndex(({ type }) => type !== "*")
+    const { type } = source.outputs[slot]
+    source.connect(slot, target, target.inputs.findIndex((input) => input.type === type))
+    built[type] = { source, slot }
   })
 }"""
 
 # The middle of the output's dot, where the link begins.
-PLACES = """() => Object.fromEntries(Object.entries(built).map(([type, node]) => {
-  const [x, y] = app.canvas.ds.convertOffsetToCanvas(node.getConnectionPos(false, 0))
+PLACES = """() => Object.fromEntries(Object.entries(built).map(([type, { source, slot }]) => {
+  const [x, y] = app.canvas.ds.convertOffsetToCanvas(source.getConnectionPos(false, slot))
   const { left, top } = app.canvas.canvas.getBoundingClientRect()
   return [type, [Math.round(x + left), Math.round(y + top)]]
 }))"""
 
-DOTS = """() => Object.fromEntries(Object.entries(built).map(([type, node]) => {
-  const root = document.querySelector(`[data-node-id="${node.id}"]`)
-  const dot = root.querySelector(".lg-slot--output .slot-dot")
+DOTS = """() => Object.fromEntries(Object.entries(built).map(([type, { source, slot }]) => {
+  const root = document.querySelector(`[data-node-id="${source.id}"]`)
+  const dot = root.querySelectorAll(".lg-slot--output .slot-dot")[slot]
   return [type, getComputedStyle(dot).backgroundColor]
 }))"""
 

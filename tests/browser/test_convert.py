@@ -338,6 +338,15 @@ WHERE = """() => {
 }"""
 
 
+# Nodes 2.0 moves its elements some time after the canvas.
+REACHED = """([x, y, onANode]) => {
+  const element = document.elementFromPoint(x, y)
+  const node = element.closest("[data-node-id]")
+  if (onANode) return node?.dataset.nodeId === String(built.positive.id)
+  return element === app.canvas.canvas
+}"""
+
+
 @pytest.mark.parametrize("place", ["node", "canvas"])
 def test_is_in_the_menu_of_the_right_mouse_button(editor, place, renderer):
     if editor.page.evaluate(OLDER_MENUS):
@@ -347,7 +356,8 @@ def test_is_in_the_menu_of_the_right_mouse_button(editor, place, renderer):
         pytest.skip("Nodes 2.0 of this editor shows no extension's items in a node's menu")
     editor.page.evaluate(BUILD, SHAPES["hires fix"][:7])
     x, y = editor.page.evaluate(WHERE)[place]
-    editor.page.wait_for_timeout(500)
+    on_a_node = (renderer, place) == ("vue", "node")
+    editor.page.wait_for_function(REACHED, arg=[x, y, on_a_node])
     editor.page.mouse.click(x, y, button="right")
     editor.page.get_by_text(COMMAND, exact=True).click(timeout=20_000)
     assert "ELLA reads 2 prompts now" in said(editor)

@@ -40,7 +40,7 @@ def take_first(editor, box):
     editor.page.wait_for_function("app.graph.nodes.length === 1")
 
 
-def test_finds_the_nodes_among_the_first(editor):
+def test_finds_the_nodes_before_those_of_others(editor):
     page, box = editor.page, open_search(editor)
 
     def search(words):
@@ -50,7 +50,9 @@ def test_finds_the_nodes_among_the_first(editor):
 
     for words, title in TITLES.items():
         titles = search(words)
-        assert any(text.startswith(title) for text in titles[:20]), (words, titles)
+        at = [i for i, text in enumerate(titles) if text.startswith(title)]
+        assert at, (words, titles)
+        assert all("ELLA" in text for text in titles[: at[0]]), (words, titles)
     assert not any("ELLA" in text for text in search("upscale"))
     assert "ELLA" not in search("load")[0]
     assert "ELLA" not in search("encode")[0]

@@ -43,6 +43,9 @@ def content(workflow, like):
 
 def test_the_template_browser_offers_them_all_with_pictures(editor):
     editor.browse_templates(PACK_NAME)
+    cards = editor.page.locator("[data-testid^=template-workflow-ella]")
+    assert "ella-prompt" in cards.nth(0).inner_text().splitlines()
+    assert "ella-text-to-image" in cards.nth(1).inner_text().splitlines()
     for path in WORKFLOWS:
         card = editor.page.get_by_test_id(f"template-workflow-{path.stem}")
         card.scroll_into_view_if_needed()
@@ -56,6 +59,64 @@ def test_a_template_opens_by_a_click(editor):
     editor.page.get_by_test_id(f"template-workflow-{WORKFLOWS[0].stem}").click()
     nodes = len(read(WORKFLOWS[0])["nodes"])
     editor.page.wait_for_function("n => app.graph.nodes.length === n", arg=nodes)
+
+
+NOTE = """() => app.graph.nodes.find(({ type }) => type === "MarkdownNote").widgets[0].value"""
+
+
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_notes_groups_and_titles_are_in_the_language_of_the_editor(editor, host, language):
+    """Those of a note that somebody changed are theirs."""
+    editor.set_settings({"Comfy.Locale": language})
+    try:
+        for path in WORKFLOWS:
+            workflow = small(host, path)
+            editor.load(workflow)
+            shown = editor.serialize()
+            english = [(n["id"], n["title"]) for n in workflow["nodes"] if "title" in n]
+            titles = {(node["id"], node.get("title")) for node in shown["nodes"]}
+            assert titles.isdisjoint(english), path.stem
+            groups = {group["title"] for group in shown["groups"]} - {"ELLA", "ControlNet"}
+            assert groups.isdisjoint(group["title"] for group in workflow["groups"]), path.stem
+            assert "**Files" not in editor.page.evaluate(NOTE), path.stem
+        (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+        note["widgets_values"][0] += " And mine."
+        editor.load(workflow)
+        assert editor.page.evaluate(NOTE) == note["widgets_values"][0]
+        assert editor.serialize()["groups"][0]["title"] == workflow["groups"][0]["title"]
+    finally:
+        editor.set_settings({"Comfy.Locale": "en"})
+
+
+# Pixels of each node that differ between links that are drawn and links that are hidden. The whole
+# graph is brought into the window.
+BEHIND_LINKS = """() => {
+  const { canvas } = app
+  const { ds, canvas: element } = canvas
+  const boxes = app.graph.nodes.map((node) => [node.type, ...node.boundingRect])
+  const [left, top] = [1, 2].map((i) => Math.min(...boxes.map((box) => box[i])))
+  const width = Math.max(...boxes.map((box) => box[1] + box[3])) - left
+  const height = Math.max(...boxes.map((box) => box[2] + box[4])) - top
+  ds.scale = Math.min(element.width / width, element.height / height, 1)
+  ds.offset = [-left, -top]
+  const draw = (mode) => {
+    canvas.links_render_mode = mode
+    canvas.draw(true, true)
+    const context = element.getContext("2d")
+    return boxes.map(([, x, y, w, h]) => context.getImageData(
+      ...[x - left + 4, y - top + 4, w - 8, h - 8].map((n) => Math.round(n * ds.scale))).data)
+  }
+  const mode = canvas.links_render_mode
+  const [shown, hidden] = [draw(mode), draw(LiteGraph.HIDDEN_LINK)]
+  canvas.links_render_mode = mode
+  return boxes.map(([type], i) => [type, shown[i].filter((n, j) => n !== hidden[i][j]).length])
+}"""
+
+
+def test_no_node_is_hidden_behind_a_link(editor, host):
+    for path in WORKFLOWS:
+        editor.load(small(host, path))
+        assert all(pixels == 0 for _, pixels in editor.page.evaluate(BEHIND_LINKS)), path.stem
 
 
 @each_workflow

@@ -62,6 +62,13 @@ def test_says_what_it_has_read_and_what_sampling_needed(host):
     assert said[-1].startswith(f"positive {n}, negative {m} tokens ·\nconnector: 1 pass for 6")
 
 
+def test_a_checkpoint_without_clip(host):
+    graph = EllaGraph()
+    graph.conditioning = one_node(graph, POSITIVE, clip=graph.checkpoint[1])
+    graph.save(graph.sample(record=False, steps=1))
+    assert_fails(host, graph, "ELLAPrompt", "clip is connected", "U-Net alone", "Load CLIP")
+
+
 def test_words_for_a_clip_that_is_not_there(host):
     graph = EllaGraph()
     graph.conditioning = one_node(graph, POSITIVE, clip_text="pixel art")

@@ -71,6 +71,21 @@ NODES = {
     ),
     "ELLALoadEmbeds": ("ELLA Load Embeds", {"embeds_name": "COMBO"}, ["ELLA_LLM_EMBEDS"]),
     "ELLAPromptList": ("ELLA Prompt List", {"text?": "STRING", "file?": "COMBO"}, ["STRING"]),
+    "ELLAXYValues": (
+        "ELLA XY Values",
+        {
+            "x_values": "STRING",
+            "x_name?": "STRING",
+            "y_values?": "STRING",
+            "y_name?": "STRING",
+        },
+        ["*", "*", "ELLA_XY"],
+    ),
+    "ELLAXYSheet": (
+        "ELLA XY Sheet",
+        {"images": "IMAGE", "axes": "ELLA_XY", "title?": "STRING"},
+        ["IMAGE"],
+    ),
     "ELLAUpsamplePrompt": (
         "ELLA Upsample Prompt",
         {

@@ -1,5 +1,6 @@
-"""Texts of the JavaScript: each is translated, and no translation is left over."""
+"""Texts of the JavaScript and of the templates: each is translated, and none is left over."""
 
+import json
 import re
 
 import pytest
@@ -46,4 +47,28 @@ def test_translations_are_in_another_language(translated):
 
 def test_no_character_that_the_editors_translation_reads_as_code(translated):
     """It gets these texts too, with all others in locales/."""
+    assert not set("{}@|").intersection("".join([*translated, *translated.values()]))
+
+
+def texts_of_templates():
+    """Paragraphs of notes, and titles of groups and nodes."""
+    for path in (ROOT / "workflows").glob("*.json"):
+        workflow = json.loads(path.read_text(encoding="utf-8"))
+        for node in workflow["nodes"]:
+            yield node.get("title")
+            if node["type"] == "MarkdownNote":
+                yield from node["widgets_values"][0].split("\n\n")
+        yield from (group["title"] for group in workflow["groups"])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_text_of_every_template_is_translated_and_none_is_left_over(language, host):
+    translated = host.server.get("/i18n")[language]["ellaTemplates"]
+    names = {None, "ELLA", "ControlNet"}  # the same in every language
+    assert translated.keys() == {*texts_of_templates()} - names
+    for text, translation in translated.items():
+        assert re.search("[\u3040-\u30ff\u4e00-\u9fff]", translation), text
+        for part in (r"`[^`]+`", r"https?://[^)]+", r"\*ella-[\w-]+\*", r"^- "):
+            found = [sorted(re.findall(part, each, re.M)) for each in (text, translation)]
+            assert found[0] == found[1], text
     assert not set("{}@|").intersection("".join([*translated, *translated.values()]))

@@ -60,15 +60,15 @@ def chat_llm(host: Host) -> str:
 def small(host: Host, path: Path) -> dict[str, Any]:
     """The same workflow with small models, small pictures and few steps; makes what it needs."""
     workflow, sdxl = read(path), is_sdxl(path)
-    types = {node["type"] for node in workflow["nodes"]}
+    reads_clip = any(kind == "CLIP" for *_, kind in workflow["links"])
     set_widgets(workflow, **(_CHOSEN_SDXL if sdxl else _CHOSEN))
     chats = [node for node in workflow["nodes"] if node.get("title", "").startswith("Chat LLM")]
     if chats:
         set_widgets({"nodes": chats}, llm_name=chat_llm(host))
-    if "CLIPTextEncode" in types and sdxl:
+    if reads_clip and sdxl:
         write_with_clips(host)
         set_widgets(workflow, ckpt_name=WITH_CLIPS)
-    elif "CLIPTextEncode" in types:
+    elif reads_clip:
         set_widgets(workflow, ckpt_name=with_clip(host))
     for node in workflow["nodes"]:
         pixels = {k: v for k, v in widgets(node).items() if k in ("width", "height", "x", "y")}

@@ -48,8 +48,8 @@ def _sdxl(host):
         yield
 
 
-def test_there_are_twenty():
-    assert len(WORKFLOWS) == 20
+def test_there_are_twenty_two():
+    assert len(WORKFLOWS) == 22
 
 
 @each_workflow
