@@ -148,7 +148,8 @@ class Counter {
     if (answer.error) {
       this.retry = Date.now() + RETRY
       const line = answer.missing ? t("LLM missing: download ...") : answer.error
-      const action = answer.missing ? openDialog : undefined
+      const names = [question.llm_name, question.ella_name].filter(Boolean)
+      const action = answer.missing ? () => openDialog(names) : undefined
       this.show(line, { title: answer.error, muted: true, action })
     } else {
       const share = Math.min(1, answer.tokens / answer.limit)
