@@ -54,6 +54,9 @@ def test_a_lora_before_and_after_ella_is_the_same(host, prompts, lora):
 def test_context_windows(host, prompts):
     """Overlapping windows of 4 over a batch of 6; the embedding depends on the timestep."""
     graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
+    # On newer ComfyUI: nothing but the windows, and no further row at the start of one.
+    newer = {"freenoise": False, "split_conds_to_windows": False, "causal_window_fix": False}
+    newer |= {"cond_retain_index_list": "", "latent_retain_index_list": ""}
     model = graph.add(
         "ContextWindowsManual",
         model=graph.conditioning,
@@ -64,7 +67,7 @@ def test_context_windows(host, prompts):
         closed_loop=False,
         fuse_method="pyramid",
         dim=0,
-        causal_window_fix=False,  # on newer ComfyUI: no further row at the start of a window
+        **newer,
     )
     # Equally many steps and latents: ComfyUI compares the schedule's sigmas with the batch's.
     name = graph.recorded(model=model, batch=6, steps=5, scheduler="karras")
