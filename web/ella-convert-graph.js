@@ -6,6 +6,7 @@ import { linksFrom, usesOf } from "./ella-links.js"
 import { boxOf, openUp, placeAbove, placeLeft, placeRight } from "./ella-room.js"
 
 const PATCHES = new Set(["ELLAPatchModel", "ELLATimestepConditioning"])
+const AUTO = "auto" // of ELLALoadModels
 const REPORT = 60 // px that the lines of a report may take after a run
 
 function add(graph, type) {
@@ -54,16 +55,25 @@ class Loaders {
     return this.known.get(key)
   }
 
+  // Each is a node and its output.
   find(graph, connector, x) {
-    const fits = (node) => !connector || widgetOf(node, "ella_name").value === connector
-    const there = (type) => graph.nodes.find((node) => node.type === type && node.mode === 0)
-    const made = []
-    const make = (type) => made[made.push(add(graph, type)) - 1]
-    const ella = graph.nodes.find((n) => n.type === "ELLALoad" && n.mode === 0 && fits(n))
-    const found = { ella: ella ?? make("ELLALoad"), llm: there("ELLALoadLLM") ?? make("ELLALoadLLM") }
-    if (!ella && connector) widgetOf(found.ella, "ella_name").value = connector
-    if (made.length) placeAbove(made, x)
-    return found
+    const fits = (node) => !connector || [connector, AUTO].includes(widgetOf(node, "ella_name").value)
+    const there = (type, also = () => true) =>
+      graph.nodes.find((node) => node.type === type && node.mode === 0 && also(node))
+    const from = (node, slot) => node && { node, slot }
+    const ella = from(there("ELLALoad", fits), 0)
+    const llm = from(there("ELLALoadLLM"), 0)
+    if (ella && llm) return { ella, llm }
+    const both = there("ELLALoadModels", fits) ?? this.make(graph, connector, x)
+    return { ella: ella ?? from(both, 0), llm: llm ?? from(both, 1) }
+  }
+
+  // Its llm_name stays at auto, so that the connector chooses the LLM.
+  make(graph, connector, x) {
+    const node = add(graph, "ELLALoadModels")
+    if (connector) widgetOf(node, "ella_name").value = connector
+    placeAbove([node], x)
+    return node
   }
 }
 
@@ -91,7 +101,7 @@ function encodeByLLM(encoder, llm) {
   widgetOf(node, "text").value = widgetOf(encoder, "text").value
   const link = graph.getLink(encoder.inputs[slotOf(encoder, "text")]?.link)
   if (link) lead(graph, link, node, "text")
-  llm.connect(0, node, slotOf(node, "llm"))
+  llm.node.connect(llm.slot, node, slotOf(node, "llm"))
   return node
 }
 
@@ -157,7 +167,7 @@ function turnPair(both, loaders) {
   for (const { node, model } of uses) {
     replaceOrigin(graph.getLink(node.inputs[model].link), pair, 0)
   }
-  ella.connect(0, pair, slotOf(pair, "ella"))
+  ella.node.connect(ella.slot, pair, slotOf(pair, "ella"))
   prompts.forEach((prompt, i) => {
     prompt.connect(0, pair, slotOf(pair, ["positive", "negative"][i]))
     replace(both[i].encoder, prompt, pair, i + 1)
@@ -174,7 +184,7 @@ function turnOne({ encoder, uses, connector }, loaders, patches) {
   conditioning.mode = encoder.mode
   const [, top, right] = boxOf(prompt)
   placeRight(conditioning, right, top + 30)
-  ella.connect(0, conditioning, slotOf(conditioning, "ella"))
+  ella.node.connect(ella.slot, conditioning, slotOf(conditioning, "ella"))
   prompt.connect(0, conditioning, slotOf(conditioning, "embeds"))
   replace(encoder, prompt, conditioning, 0)
   patchModels(uses, patches)

@@ -23,6 +23,7 @@ CORE = [
     *("image2image", "latent_upscale_different_prompt_model", "lora", "lora_multiple"),
     "mixing_controlnets",
 ]
+CORE_SDXL = ["sdxl_simple_example", "sdxl_refiner_prompt_example", "sdxlturbo_example"]
 
 
 def command(editor):
@@ -73,12 +74,13 @@ def overlaps(editor):
 
 
 def choose_small_llm(editor):
-    """The tests' host has several; a new loader names the first."""
+    """The tests' host has several that fit."""
     editor.page.evaluate(
         """name => {
           const all = (g) => g.nodes.flatMap((n) => [n, ...(n.subgraph ? all(n.subgraph) : [])])
           for (const node of all(app.graph))
-            if (node.type === "ELLALoadLLM") node.widgets[0].value = name
+            if (node.type === "ELLALoadModels")
+              node.widgets.find((widget) => widget.name === "llm_name").value = name
         }""",
         T5,
     )
@@ -93,7 +95,7 @@ def check(editor, before):
     assert overlaps(editor) == []
 
 
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize("name", [*CORE, *CORE_SDXL])
 def test_core_templates(editor, host, name):
     offered = host.server.get("/templates/index.json")
     if not any(each["name"] == name for group in offered for each in group["templates"]):
@@ -119,6 +121,37 @@ def test_other_shapes_are_turned_and_run(editor, name):
     command(editor)
     choose_small_llm(editor)
     assert editor.run().error is None
+
+
+LOADERS = """() => app.graph.nodes.filter((node) => node.type.startsWith("ELLALoad"))
+  .map((node) => [node.type, ...node.widgets.slice(0, 3).map(({ value }) => value)])"""
+ADD_LOADER = """values => {
+  const node = LiteGraph.createNode("ELLALoadModels")
+  app.graph.add(node)
+  node.widgets.forEach((widget, i) => { widget.value = values[i] })
+}"""
+
+
+@pytest.mark.parametrize("there", [None, "tsc.safetensors", "auto", "mlp.safetensors"])
+def test_the_connector_chooses_the_llm_unless_there_is_a_loader_that_fits(editor, there):
+    editor.page.evaluate(BUILD, SHAPES["hires fix"][:7])
+    command(editor)
+    ((_, connector, *_),) = editor.page.evaluate(LOADERS)
+    editor.page.evaluate("app.graph.clear()")
+    editor.page.evaluate(BUILD, SHAPES["hires fix"][:7])
+    other = [] if there is None else [["ELLALoadModels", there, T5, "fp32"]]
+    for _, *values in other:
+        editor.page.evaluate(ADD_LOADER, values)
+    command(editor)
+    new = [] if there in ("auto", connector) else [["ELLALoadModels", connector, "auto", "auto"]]
+    assert editor.page.evaluate(LOADERS) == [*other, *new]
+    used = {
+        tuple(node["inputs"]["llm"])
+        for node in editor.api_form().values()
+        if "llm" in node["inputs"]
+    }
+    assert len(used) == 1
+    choose_small_llm(editor)
 
 
 INSIDE = """([names, promoted]) => {
