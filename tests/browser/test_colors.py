@@ -41,8 +41,11 @@ BUILD = """() => {
   })
 }"""
 
-# The middle of the output's dot, where the link begins.
+# The middle of the output's dot, where the link begins. Nodes 2.0 has rows of its own.
 PLACES = """() => Object.fromEntries(Object.entries(built).map(([type, { source, slot }]) => {
+  const root = document.querySelector(`[data-node-id="${source.id}"]`)
+  const dot = root?.querySelectorAll(".lg-slot--output .slot-dot")[slot]?.getBoundingClientRect()
+  if (dot) return [type, [dot.x + dot.width / 2, dot.y + dot.height / 2].map(Math.round)]
   const [x, y] = app.canvas.ds.convertOffsetToCanvas(source.getConnectionPos(false, slot))
   const { left, top } = app.canvas.canvas.getBoundingClientRect()
   return [type, [Math.round(x + left), Math.round(y + top)]]
