@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..ella_core.comfy.editor.node_ids import report_shared_ids
 from ..ella_core.comfy.editor.routes import register_routes
+from ..ella_core.comfy.editor.templates import order_templates
 from ..ella_core.comfy.files.folders import register_folders
 from . import (
     adapter_pack,
@@ -30,6 +31,7 @@ class EllaExtension(ComfyExtension):
 
         register_folders()
         register_routes()
+        order_templates()
         topics = (
             *(loaders, text, conditioning, sdxl, prompt, attention, upsample),
             *(files, sheet, downloads),
