@@ -27,7 +27,8 @@ async def _ordered(request: web.Request, handler: Handler) -> web.StreamResponse
     response = await handler(request)
     if request.path not in _LISTS or response.content_type != "application/json":
         return response
-    assert isinstance(response, web.Response) and response.text
+    assert isinstance(response, web.Response)
+    assert response.text is not None
     names = json.loads(response.text)
     if _PACK in names:
         names[_PACK].sort(key=lambda name: (_rank(name), name))
