@@ -15,7 +15,8 @@ Every kind runs side by side with a `static` of its own: the two samplers take t
 so that a machine that slows down slows both. A round does this once for each kind. The table gives
 the ratio of their times with its 95 % confidence interval: the mean of the rounds' logarithms
 without the lowest and the highest fifth, in which something else had the machine for a moment.
-Rounds are added until the interval of `new seed` is at most 1 % wide, or there are `--rounds`.
+`user` and `system` are means of all rounds. Rounds are added until the interval of `new seed` is at
+most 1 % wide, or there are `--rounds`.
 
 On a CPU the time is the process's own (user and system together, and each by itself), on a GPU that
 of the clock. On Linux the process keeps the memory that it frees: giving it back and having it anew

@@ -12,6 +12,19 @@ _DPI = 110
 _MAX_ROWS = 500  # 15,400 pixels, some 250 MB as a picture of ComfyUI's
 
 
+def check_rows(rows: Sequence[object]) -> None:
+    """Refuse more rows than a picture has room for.
+
+    Raises:
+        EllaError: there are too many.
+    """
+    if len(rows) > _MAX_ROWS:
+        raise EllaError(
+            f"The heat map would have {len(rows):,} rows, a word each, and a picture has room for "
+            f"at most {_MAX_ROWS}. Shorten the prompt of ELLA Attention Map."
+        )
+
+
 def draw_heat_map(
     values: torch.Tensor, rows: Sequence[str], columns: Sequence[object], title: str, across: str
 ) -> torch.Tensor:
@@ -30,11 +43,7 @@ def draw_heat_map(
     Raises:
         EllaError: there are too many rows, or matplotlib is not installed.
     """
-    if len(rows) > _MAX_ROWS:
-        raise EllaError(
-            f"The heat map would have {len(rows):,} rows, a word each, and a picture has room for "
-            f"at most {_MAX_ROWS}. Shorten the prompt of ELLA Attention Map."
-        )
+    check_rows(rows)
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

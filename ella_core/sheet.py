@@ -46,7 +46,9 @@ def parse_values(text: str) -> list[Value]:
 def _parse(line: str) -> Value:
     if _INTEGER.fullmatch(line):
         return int(line)
-    return float(line) if _NUMBER.fullmatch(line) else line
+    if _NUMBER.fullmatch(line) and math.isfinite(float(line)):
+        return float(line)
+    return line
 
 
 def cross(x: Sequence[Value], y: Sequence[Value]) -> tuple[list[Value], list[Value]]:
@@ -78,8 +80,9 @@ def draw_sheet(pictures: Sequence[torch.Tensor], axes: Axes, title: str) -> torc
     lefts = [left + column * (width + GAP) for column in range(len(axes.x))]
     heading = _Label(title, lefts[-1] + width, font)
     top = heading.height + max(label.height for label in above)
-    tops = [top + row * (height + GAP) for row in range(len(axes.y))]
-    image = Image.new("RGB", (lefts[-1] + width + GAP, tops[-1] + height + GAP), "white")
+    heights = [max(height, label.height) for label in beside]
+    tops = [top + sum(heights[:row]) + row * GAP for row in range(len(axes.y))]
+    image = Image.new("RGB", (lefts[-1] + width + GAP, tops[-1] + heights[-1] + GAP), "white")
     heading.draw(image, GAP, 0)
     for x, label in zip(lefts, above, strict=True):
         label.draw(image, x, top - label.height)
@@ -113,7 +116,11 @@ class _Label:
 
     def __init__(self, text: str, width: int, font: Font) -> None:
         letters = max(1, int(width / font.getlength("n")))
-        self._text, self._font = "\n".join(textwrap.wrap(text, letters)), font
+        lines = textwrap.wrap(text, letters)
+        while letters > 1 and any(font.getlength(line) > width for line in lines):
+            letters -= 1
+            lines = textwrap.wrap(text, letters)
+        self._text, self._font = "\n".join(lines), font
         _, _, right, bottom = ImageDraw.Draw(Image.new("1", (1, 1))).textbbox(
             (0, 0), self._text, font
         )

@@ -128,11 +128,15 @@ class DownloadDialog {
   offer(models) {
     const complete = models.every((model) => model.missing === 0)
     const lacking = models.some((model) => model.unavailable)
-    const done = lacking ? t("Everything that is to be had is there.") : t("Everything is there.")
+    const done = lacking ? t("Everything available is there.") : t("Everything is there.")
     this.text.textContent = complete
       ? done
       : t("Files that are there are left as they are. What comes is checked against its checksum.")
-    const isWanted = (model) => this.wanted.has(fileName(model.target))
+    const isNamed = (model) => this.wanted.has(fileName(model.target))
+    // With auto the other model of the pair is wanted, too.
+    const named = this.wanted.has("auto") ? models.filter(isNamed) : []
+    const pairs = new Set(named.map(({ optional }) => optional))
+    const isWanted = (model) => model.missing !== 0 && (isNamed(model) || pairs.has(model.optional))
     const chosen = models.some(isWanted) ? isWanted : (model) => !model.optional
     this.show({ models: models.map((model) => this.row(model, chosen(model))), start: !complete })
   }

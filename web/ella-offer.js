@@ -73,7 +73,8 @@ async function offer() {
   const widgets = missing.filter(hasOneOther)
   const others = missing.filter((widget) => !widgets.includes(widget))
   // The dialog asks the disk, which may have less than the lists here.
-  if (others.some(isOffered)) offerDownload(named.map(({ value }) => value))
+  const wanted = named.filter((widget) => widget.value !== AUTO || isMissing(widget))
+  if (others.some(isOffered)) offerDownload(wanted.map(({ value }) => value))
   if (!widgets.length) return
   const lines = widgets.map((widget) =>
     t("<missing> is not installed. Use <installed>?", {

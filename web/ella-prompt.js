@@ -15,6 +15,8 @@ const USUAL = { max_length: 0, long_prompt: "whole" }
 // Puts its own around what the LLM reads, and passes the LLM on.
 const TEMPLATE = "ELLAPromptTemplate"
 
+const BYPASSED = 4 // a node's mode; the run takes its input of the output's type
+
 // Return what to count, or a hint why that is unknown before the run.
 export function ask(node) {
   const question = {}
@@ -187,5 +189,9 @@ function through(node, slot, within) {
     return link ? follow(node.subgraph, link, [...within, node]) : []
   }
   if (node.isVirtualNode && node.inputs?.length) return origins(node, node.inputs[0], within)
+  if (node.mode === BYPASSED) {
+    const input = node.inputs?.find(({ type }) => type === node.outputs[slot].type)
+    return input ? origins(node, input, within) : []
+  }
   return undefined
 }

@@ -17,7 +17,9 @@ app.registerExtension({
   beforeConfigureGraph({ nodes, groups }) {
     const texts = translations[app.extensionManager.setting.get("Comfy.Locale")]?.ellaTemplates
     const note = nodes?.find(({ type }) => type === "MarkdownNote")
-    const translated = texts && note && translateNote(note.widgets_values[0], texts)
+    const text = note?.widgets_values?.[0]
+    if (!texts || typeof text !== "string") return
+    const translated = translateNote(text, texts)
     if (!translated) return
     note.widgets_values[0] = translated
     for (const item of [...nodes, ...(groups ?? [])]) {

@@ -29,6 +29,7 @@ from support.hub import (
 from workflow import set_widgets
 
 WORKFLOW = ROOT / "workflows/ella-text-to-image.json"
+AUTO_WORKFLOW = ROOT / "workflows/ella-prompt.json"  # its LLM is "auto"
 SDXL_WORKFLOW = ROOT / "workflows/ella-sdxl-text-to-image.json"
 MISSING = "LLM missing: download ..."
 
@@ -186,7 +187,7 @@ def test_shows_downloads_and_offers_the_models(page, dialog, choose, hub, models
         page.wait_for_function(holds, arg=[i, name], timeout=20_000)
         assert name in offered(page, i)
     choose()
-    text(dialog, "Everything that is to be had is there.")
+    text(dialog, "Everything available is there.")
     assert buttons(dialog) == ["Close"]
     expected = [f"{label} (already there)" for label in LABELS.values()]
     assert dialog.locator("label b").all_inner_texts()[:2] == expected
@@ -233,7 +234,7 @@ def test_without_the_hub_it_shows_what_is_there(page, dialog, choose, hub, model
         file.write_bytes(content)
     with hub.away():
         choose()
-        text(dialog, "Everything that is to be had is there.")
+        text(dialog, "Everything available is there.")
     assert buttons(dialog) == ["Close"]
     for row in dialog.locator("label").all()[:2]:
         assert "(already there)" in row.locator("b").inner_text()
@@ -277,15 +278,16 @@ def open_without_models(editor, path=WORKFLOW):
     editor.load(json.loads(path.read_text(encoding="utf-8")))
 
 
-def test_a_graph_without_its_models_offers_them_once(editor, page, dialog, models):
-    open_without_models(editor)
+@pytest.mark.parametrize("path", [WORKFLOW, AUTO_WORKFLOW], ids=lambda path: path.stem)
+def test_a_graph_without_its_models_offers_them_once(editor, page, dialog, models, path):
+    open_without_models(editor, path)
     text(dialog, "Files that are there are left as they are.")
     for label in LABELS.values():
         assert dialog.get_by_label(label).is_checked()
     button(dialog, "Close").click()
     dialog.wait_for(state="hidden", timeout=10_000)
     editor.close_dialogs()  # the editor's own
-    editor.load(json.loads(WORKFLOW.read_text(encoding="utf-8")))
+    editor.load(json.loads(path.read_text(encoding="utf-8")))
     page.get_by_role("button", name=MISSING).first.wait_for(timeout=20_000)
     assert dialog.count() == 0
     editor.errors.clear()  # the browser itself notes every answer that is an error

@@ -117,6 +117,8 @@ def test_no_node_is_hidden_behind_a_link(editor, host):
     for path in WORKFLOWS:
         editor.load(small(host, path))
         assert all(pixels == 0 for _, pixels in editor.page.evaluate(BEHIND_LINKS)), path.stem
+    editor.page.evaluate("app.graph.config.links_ontop = true")  # it would be found
+    assert any(pixels for _, pixels in editor.page.evaluate(BEHIND_LINKS))
 
 
 @each_workflow

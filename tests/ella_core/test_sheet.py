@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ella_core.errors import EllaError
-from ella_core.sheet import Axes, cross, draw_sheet, parse_values
+from ella_core.sheet import GAP, Axes, cross, draw_sheet, parse_values
 
 
 def test_lines_are_numbers_where_they_look_like_one():
@@ -72,6 +72,18 @@ def test_a_long_label_is_broken_into_lines_and_pictures_may_differ_in_size():
     assert sheet.shape[1] >= top + 128
     assert is_written_on(sheet, 0, top, first, first + 96)
     assert not is_written_on(sheet, 0, top - 20, second, sheet.shape[2])
+
+
+def test_no_label_covers_another_or_is_cut_off():
+    made = pictures(*[(32, 64)] * 4)
+    long = "a tabby cat in a yellow raincoat holds a small red lantern in a narrow street at night"
+    sheet = draw_sheet(made, Axes(("WWWWWWWW MMMM", "b"), (long, long)), "")
+    (first, left), (_, right), (second, _), _ = [find(sheet, picture) for picture in made]
+    assert right - left == 64 + GAP
+    assert not is_written_on(sheet, 0, first, left + 64, right)
+    row = slice(0, left)
+    written = sheet[0, first:second, row], sheet[0, second : second + second - first, row]
+    assert written[0].equal(written[1])
 
 
 def test_a_picture_for_each_place_is_needed():

@@ -59,7 +59,6 @@ def test_a_picture_of_each_connector_at_each_cfg(host):
     with Image.open(host.server.base / "output" / file["filename"]) as sheet:
         pixels = np.asarray(sheet)
     assert min(pixels.shape[:2]) > 2 * 64
-    assert (pixels[:20] < 128).any(), "no title"
 
 
 def test_seeds_in_one_row(host):

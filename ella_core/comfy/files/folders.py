@@ -34,7 +34,7 @@ _EXTENSIONS = {
 # What each is called in ComfyUI's models folder. ComfyUI_LLM_SDXL_Adapter has its LLMs in "llm".
 _PLACES = {"LLM": ("LLM", "llm")}
 
-# Names the entries among the files below a root folder; both are given.
+# Takes a root folder and the files below it; returns the entries to list.
 Choose = Callable[[Path, list[Path]], list[str]]
 
 # Root folder and what chooses -> the entries below it, and the modification times of its folders.
@@ -188,14 +188,13 @@ def file_identity(path: Path) -> str:
 def _llms() -> Iterator[str]:
     for folder in LLM_FOLDERS:
         for root in folder_paths.get_folder_paths(folder):
-            yield from listed(root, _llms_among)
+            yield from list_below(root, _llms_among)
 
 
-def listed(root: str, choose: Choose) -> list[str]:
-    """Return what `choose` names of the files below `root`.
+def list_below(root: str, choose: Choose) -> list[str]:
+    """List a root folder with `choose`, from memory while no folder below it has changed.
 
-    ComfyUI asks at every queue. As in ComfyUI's own lists, the tree is walked again only if one of
-    its folders has changed.
+    ComfyUI asks at every queue; its own lists are kept in the same way.
     """
     names, folders = _listed.get((root, choose), ([], {}))
     if not folders or any(_changed(folder, time) for folder, time in folders.items()):

@@ -5,14 +5,14 @@ from pathlib import Path
 import folder_paths
 
 from ...errors import EllaError
-from .folders import listed
+from .folders import list_below
 
 NO_FILE = "none"
 
 
 def prompt_files() -> list[str]:
     """Return the text files in ComfyUI's input folder."""
-    return listed(folder_paths.get_input_directory(), _texts_among)
+    return list_below(folder_paths.get_input_directory(), _texts_among)
 
 
 def _texts_among(_: Path, files: list[Path]) -> list[str]:

@@ -63,13 +63,15 @@ def attention_to_words(
 
     Raises:
         EllaError: the connector has no latents that attend to words; several prompts are mixed, or
-            none has words; a number is too high; or see `read_for`.
+            none has words, or one too many for a heat map; a number is too high; or see
+            `read_for`.
     """
     from ...connectors.attention import (  # not at ComfyUI's start
         attention_counts,
         attention_to_text,
     )
     from ...connectors.resampler import Resampler
+    from ...heat_map import check_rows
     from ...text_encoders import load_tokenizer
     from ...text_encoders.words import words_of
     from ..llm.places import tokenizer_places
@@ -93,6 +95,7 @@ def attention_to_words(
     rows = words_of(tokenizer, asked.text, asked.max_length, asked.chunked)
     if not rows:
         raise EllaError("The prompt of ELLA Attention Map has no words. Write some.")
+    check_rows(rows)  # before the work
     numbers = {"block": block, "head": head, "latent": latent}
     chosen = {
         name: _index(name, numbers[name], count)

@@ -24,11 +24,16 @@ def direct(model, ids, attended=None):
     return model.eval()(input_ids=ids, attention_mask=mask).last_hidden_state
 
 
+def assert_same(features, expected):
+    """Where weights lie in memory changes the last digit on some processors."""
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("text", PROMPTS)
 def test_t5_at_its_own_length(t5, text):
     ids = AutoTokenizer.from_pretrained(t5)(text).input_ids
     prompt = encode_prompt(load_text_encoder(t5, torch.float32), text)
-    assert torch.equal(prompt.features, direct(T5EncoderModel.from_pretrained(t5), ids))
+    assert_same(prompt.features, direct(T5EncoderModel.from_pretrained(t5), ids))
     assert prompt.tokens == len(ids)
 
 
@@ -40,7 +45,7 @@ def test_t5_at_a_fixed_length(t5, text):
     prompt = encode_prompt(load_text_encoder(t5, torch.float32), text, max_length=16)
     attended = sum(batch.attention_mask)
     expected = direct(T5EncoderModel.from_pretrained(t5), batch.input_ids, attended)
-    assert torch.equal(prompt.features, expected)
+    assert_same(prompt.features, expected)
     assert (prompt.features.shape[1], prompt.tokens) == (16, attended)
 
 
@@ -48,7 +53,7 @@ def test_llama_reads_what_its_tokenizer_says(llama):
     prompt = encode_prompt(load_text_encoder(llama, torch.float32), "a cat")
     ids = [1, *(ord(c) for c in "a cat")]
     assert AutoTokenizer.from_pretrained(llama)("a cat").input_ids == ids
-    assert torch.equal(prompt.features, direct(LlamaModel.from_pretrained(llama), ids))
+    assert_same(prompt.features, direct(LlamaModel.from_pretrained(llama), ids))
 
 
 def test_what_was_cut_off_is_counted(t5, llama):

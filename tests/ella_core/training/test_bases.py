@@ -140,9 +140,13 @@ def test_a_diffusers_folder_is_the_same_base(with_kl_vae, tmp_path):
     assert (folder.family, folder.context_dim, folder.prediction) == ("sd15", 768, "v_prediction")
     assert weights_identity(folder.vae) == weights_identity(file.vae)
     x, context = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 768)
-    assert torch.equal(folder.unet(x, 500, context).sample, file.unet(x, 500, context).sample)
     pixels = torch.rand(1, 3, 16, 16)
-    assert torch.equal(encode_pixels(folder.vae, pixels)[0], encode_pixels(file.vae, pixels)[0])
+    one, other = (
+        (base.unet(x, 500, context).sample, encode_pixels(base.vae, pixels)[0])
+        for base in (folder, file)
+    )
+    # Where weights lie in memory changes the last digit on some processors.
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
     (tmp_path / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"cut")
     with pytest.raises(EllaError, match="diffusers can't open it"):
