@@ -57,11 +57,11 @@ class Loaders {
 
   // Each is a node and its output.
   find(graph, connector, x) {
-    const fits = (node) => !connector || widgetOf(node, "ella_name").value === connector || takes(node)
-    // With auto a loader takes the only connector.
-    const takes = (node) => {
+    const fits = (node) => {
       const { value, options } = widgetOf(node, "ella_name")
-      return value === AUTO && options.values.filter((each) => each !== AUTO).length === 1
+      // With auto a loader takes the only connector.
+      const only = value === AUTO && options.values.filter((each) => each !== AUTO).length === 1
+      return !connector || value === connector || only
     }
     const there = (type, also = () => true) =>
       graph.nodes.find((node) => node.type === type && node.mode === 0 && also(node))

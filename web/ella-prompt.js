@@ -181,17 +181,17 @@ function made({ node, slot, within }) {
   return through(node, slot, within)?.flatMap(made) ?? [{ node, within }]
 }
 
-// Return where the output of a subgraph, or of a node that only passes a link on, comes from;
+// Return where the output of a subgraph, or of a node that passes a link on or is bypassed, comes from;
 // undefined for other nodes.
 function through(node, slot, within) {
+  if (node.mode === BYPASSED) {
+    const input = node.inputs?.find(({ type }) => type === node.outputs[slot].type)
+    return input ? origins(node, input, within) : []
+  }
   if (node.subgraph) {
     const link = node.subgraph.outputNode.slots[slot]?.getLinks()[0]
     return link ? follow(node.subgraph, link, [...within, node]) : []
   }
   if (node.isVirtualNode && node.inputs?.length) return origins(node, node.inputs[0], within)
-  if (node.mode === BYPASSED) {
-    const input = node.inputs?.find(({ type }) => type === node.outputs[slot].type)
-    return input ? origins(node, input, within) : []
-  }
   return undefined
 }

@@ -24,15 +24,14 @@ def order_templates() -> None:
 
 @web.middleware
 async def _ordered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Sort our part of ComfyUI's list; leave every other response as it is."""
     response = await handler(request)
-    if request.path not in _LISTS or response.content_type != "application/json":
-        return response
-    assert isinstance(response, web.Response)
-    assert response.text is not None
-    names = json.loads(response.text)
-    if _PACK in names:
-        names[_PACK].sort(key=lambda name: (_rank(name), name))
-    return web.json_response(names)
+    is_list = request.path in _LISTS and response.content_type == "application/json"
+    if is_list and isinstance(response, web.Response) and response.text:
+        names = json.loads(response.text)
+        names.get(_PACK, []).sort(key=lambda name: (_rank(name), name))
+        response.text = json.dumps(names)
+    return response
 
 
 def _rank(name: str) -> int:
