@@ -92,7 +92,7 @@ def _from_file(path: Path) -> Base:
         with safe_open(path, framework="pt") as file:
             state = {
                 key: file.get_tensor(key)
-                for key in file.keys()  # noqa: SIM118
+                for key in file.keys()  # noqa: SIM118, it is no dict
                 if key.startswith((UNET_PREFIX, _VAE_PREFIX))
             }
     except FileNotFoundError as error:

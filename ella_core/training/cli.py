@@ -116,7 +116,7 @@ def _filter(parsed: argparse.Namespace) -> None:
     report = run_stage(stage, parsed.pictures, parsed.to, parsed.shard_size)
     _say(report)
     if report.written and process_state().is_main_process:
-        print("\n".join(compare(parsed.pictures, parsed.to, count_tokens, tag)))  # noqa: T201
+        print("\n".join(compare(parsed.pictures, parsed.to, count_tokens, tag)))  # noqa: T201 (the same)
 
 
 def _say(report: "Tally") -> None:
