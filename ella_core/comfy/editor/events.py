@@ -22,11 +22,13 @@ def send_report(kind: str, text: str, node_id: str | None = None, **values: Any)
         node_id: the node, None for the one that is being executed.
         values: numbers and names in the report, as JSON.
     """
+    context = get_executing_context()
+    if context is None:
+        return
     from server import PromptServer  # absent where the library is used without the server
 
-    context = get_executing_context()
     client = PromptServer.instance.client_id
-    if context is None or client is None:
+    if client is None:
         return
     about = {"prompt_id": context.prompt_id, "node": node_id or context.node_id}
     report = {**about, "kind": kind, "text": text, **values}
