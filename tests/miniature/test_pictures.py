@@ -27,6 +27,7 @@ def server(tmp_path_factory):
     (base / "models/text_encoders").mkdir()
     (base / "models/text_encoders" / NAME).symlink_to(CACHE / NAME)
     break_tokenizer(base / "models/text_encoders")
+    break_order(base / "models/text_encoders")
     with Server(base, ["--cpu"], [timesteps.PACK]) as running:
         yield running
 
@@ -44,6 +45,14 @@ def break_tokenizer(llms):
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def break_order(llms):
+    """Write an LLM with another base of its rotary embedding."""
+    shutil.copytree(llms / NAME, llms / "disordered")
+    path = llms / "disordered/config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "rope_theta": 1.5}), encoding="utf-8")
+
+
 def tokenizer(server):
     return {"llm_name": "broken"}
 
@@ -54,6 +63,11 @@ def connector(server):
     state["connector.proj_in.weight"] = state["connector.proj_in.weight"].roll(288, 1)
     save_file(state, server.base / "models/ella/broken.safetensors", metadata)
     return {"ella_name": "broken.safetensors"}
+
+
+def llm(server):
+    """Its rotary embedding turns at another speed: it knows words, but not their order."""
+    return {"llm_name": "disordered"}
 
 
 def wrapper(server):
@@ -102,7 +116,7 @@ def test_one_node_paints_the_same(server):
     assert all((four == one).all() for four, one in pairs)
 
 
-@pytest.mark.parametrize("broken", [tokenizer, connector, wrapper])
+@pytest.mark.parametrize("broken", [tokenizer, llm, connector, wrapper])
 def test_a_broken_part_falls_through(server, broken):
     verdict = paint_and_judge(server, PROMPTS[:4], **broken(server))
     assert verdict["objects_right"] < FLOOR, verdict
