@@ -1,12 +1,45 @@
 """From a picture to the pixels that the VAE reads."""
 
+import struct
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 Shape = tuple[int, int]
+
+# EXIF orientation -> how to turn a picture that is stored so. Cameras write it.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = 5  # and all higher ones
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF data say."""
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def upright_size(image: Image.Image) -> Shape:
+    """Return the (height, width) of `upright(image)` without decoding the picture."""
+    size = image.height, image.width
+    return size[::-1] if _orientation(image) >= _ON_ITS_SIDE else size
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return 0  # damaged EXIF data say nothing of the pixels
+    return value if value in _TURNS else 0
 
 
 def shapes(resolution: int, buckets: bool, step: int) -> list[Shape]:

@@ -1,19 +1,23 @@
 """Pictures with captions: a folder, or tar shards in webdataset's layout.
 
-A sample is a picture and files of the same name up to the first dot:
+A sample is a picture and files of the same name:
 
     castle.jpg
     castle.txt          one caption, or
     castle.json         {"captions": {"long": ["...", "..."], "short": ["..."]}}
     castle.context.npy  optional: the context to align a connector to, (N, context_dim)
 
+A .json without captions, such as img2dataset writes beside each picture, leaves them to the .txt.
+
 Tars are read by the place of each member: training has to jump to any sample, which webdataset's
 own streaming reader can't.
 """
 
+import hashlib
 import io
 import json
 import logging
+import re
 import struct
 import tarfile
 import zlib
@@ -29,12 +33,18 @@ import numpy as np
 from PIL import Image
 
 from ..errors import EllaError
+from .crop import upright, upright_size
 
 T = TypeVar("T")
 
 _LOG = logging.getLogger("ella")
 _PICTURES = ("jpg", "jpeg", "png", "webp")
-_EXTENSIONS = (*_PICTURES, "txt", "json", "context.npy")
+# Key and extension; hidden files have none.
+_NAME = re.compile(
+    rf"((?:.*/)?[^./][^/]*)\.({'|'.join(_PICTURES)}|txt|json|context\.npy)", re.IGNORECASE
+)
+
+_JSON = 'its .json is not of the form {"captions": {"kind": ["...", "..."]}}'
 
 # What decoders raise. Pillow takes a picture of more than 179 million pixels for an attack.
 _DAMAGE = (
@@ -122,6 +132,11 @@ class PictureShard:
             captions = self._attempt(self.captions, key, problems) or {}
             yield from chain.from_iterable(captions.values())
 
+    @property
+    def identity(self) -> str:
+        """Hash of the names of all samples."""
+        return hashlib.sha256("\n".join(self.samples).encode()).hexdigest()[:16]
+
     def _attempt(self, read: Callable[[str], T], key: str, problems: Problems) -> T | None:
         try:
             return read(key)
@@ -132,7 +147,7 @@ class PictureShard:
     def _size(self, key: str) -> tuple[int, int]:
         with _naming_damage():
             image = Image.open(io.BytesIO(_picture_file(self.samples[key]).read()))
-        return image.height, image.width
+            return upright_size(image)
 
     def files(self, key: str) -> dict[str, bytes]:
         """Extension -> content of a sample's files, as they are."""
@@ -156,7 +171,8 @@ class PictureShard:
         """
         files = self.samples[key]
         with _naming_damage():
-            image = Image.open(io.BytesIO(_picture_file(files).read())).convert("RGB")
+            stored = Image.open(io.BytesIO(_picture_file(files).read()))
+            image = upright(stored).convert("RGB")
             context = files["context.npy"].read() if "context.npy" in files else None
             captions = _captions(files)
             if captioned and not captions:
@@ -221,26 +237,27 @@ def _tar_samples(path: Path, problems: Problems) -> dict[str, dict[str, _Place]]
     length = path.stat().st_size
     members = {}
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, "r:") as tar:  # the places in a compressed one would be others
             for member in tar:
                 end = member.offset_data + member.size
                 if member.isfile() and end <= length:
                     members[member.name] = _Place(path, member.offset_data, member.size)
                 elif end > length:
                     raise tarfile.ReadError("it ends in the middle of a file")
+            if tar.offset >= length:
+                raise tarfile.ReadError("its end is missing")
     except tarfile.TarError as error:
         problems.add(path.name, f"{error}; its {len(members)} whole files are used")
     return _by_key(members)
 
 
 def _by_key(files: Mapping[str, _Place]) -> dict[str, dict[str, _Place]]:
-    """Group by webdataset's rule: the name up to the first dot after the last slash."""
+    """Group by name. Unlike webdataset's own rule, this one lets names have dots."""
     samples: dict[str, dict[str, _Place]] = {}
     for name, place in files.items():
-        folder, slash, base = name.rpartition("/")
-        stem, _, extension = base.partition(".")
-        if extension.lower() in _EXTENSIONS:
-            samples.setdefault(folder + slash + stem, {})[extension.lower()] = place
+        found = _NAME.fullmatch(name)
+        if found:
+            samples.setdefault(found[1], {})[found[2].lower()] = place
     return {k: s for k, s in samples.items() if any(e in s for e in _PICTURES)}
 
 
@@ -265,8 +282,10 @@ def _captions(files: Mapping[str, _Place]) -> dict[str, list[str]]:
         content = json.loads(files["json"].read())
         found = content.get("captions", {}) if isinstance(content, dict) else None
         if not isinstance(found, dict):
-            raise EllaError('its .json is not of the form {"captions": {"kind": ["...", "..."]}}')
-        captions = {kind: [v] if isinstance(v, str) else list(v) for kind, v in found.items()}
-    elif "txt" in files:
+            raise EllaError(_JSON)
+        captions = {kind: v if isinstance(v, list) else [v] for kind, v in found.items()}
+        if not all(isinstance(text, str) for texts in captions.values() for text in texts):
+            raise EllaError(_JSON)
+    if not any(captions.values()) and "txt" in files:
         captions = {"caption": [files["txt"].read().decode("utf-8").strip()]}
     return captions if any(captions.values()) else {}

@@ -1,12 +1,13 @@
 """Encode all pictures and captions once, into shards that training reads.
 
 Each shard of pictures becomes one shard of the cache, written whole or not at all: an interrupted
-run goes on with the shards that are missing. Under `accelerate launch` each process takes every
-n-th of them.
+run goes on with the shards that are missing or were made of other pictures. Under `accelerate
+launch` each process takes every n-th of them.
 """
 
 import logging
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .contract import Contract, llm_identity, weights_identity
 from .crop import fit, shapes
 from .encoding import CaptionEncoder, batched, encode_pixels
 from .pictures import Picture, PictureShard, Problems, picture_shards
-from .stages import SHARD_SIZE, process_state
+from .stages import SHARD_SIZE, process_state, warn_of_others
 
 _LOG = logging.getLogger("ella")
 
@@ -55,11 +56,14 @@ def precompute(config: TrainConfig) -> Problems:
         disable=not state.is_local_main_process,
     ) as bar:
         for path, shard, empty_context in mine:
-            if encoders.has_made(path):
+            if encoders.has_made(path, shard):
                 bar.update(len(shard.samples))
             else:
                 encoders.write(path, shard, empty_context, problems, bar)
     state.wait_for_everyone()
+    if state.is_main_process:
+        for folder, paths in groupby((path for path, *_ in work), key=lambda path: path.parent):
+            warn_of_others(folder, list(paths))
     return problems
 
 
@@ -90,8 +94,8 @@ class _Encoders:
         (self.empty,) = self.captions([""])
         self.contract = make_contract(config, self.captions, self.vae)
 
-    def has_made(self, path: Path) -> bool:
-        """Whether a shard is there already, and whole.
+    def has_made(self, path: Path, pictures: PictureShard) -> bool:
+        """Whether a shard is there already, whole and of these pictures.
 
         Raises:
             EllaError: it was made with another contract.
@@ -104,6 +108,10 @@ class _Encoders:
             _LOG.warning("%s It is made again.", error)
             return False
         self.contract.check(shard.contract, str(path))
+        skipped = (name.removeprefix(f"{pictures.name}/") for name in shard.skipped)
+        if {*shard.keys, *skipped} != set(pictures.samples):
+            _LOG.warning("%s was made of other pictures. It is made again.", path)
+            return False
         return True
 
     def write(

@@ -1,16 +1,17 @@
 """Passes over pictures that write new shards: captioning and filtering.
 
 Each shard of pictures becomes one `.tar`, written whole or not at all: an interrupted pass goes on
-with the shards that are missing. Under `accelerate launch` each process takes every n-th of them.
-A report beside each shard says what became of its pictures.
+with the shards that are missing or were made of other pictures. Under `accelerate launch` each
+process takes every n-th of them. A report beside each shard says what became of its pictures.
 """
 
 import io
 import json
+import logging
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +25,8 @@ from tqdm import tqdm
 from ..errors import EllaError
 from .disk import GO_ON, naming_failure, write_whole
 from .pictures import PictureShard, Problems, picture_shards
+
+_LOG = logging.getLogger("ella")
 
 #: Pictures in a shard, where they don't come in tars.
 SHARD_SIZE = 1000
@@ -115,7 +118,7 @@ def run_stage(stage: Stage, source: Path, target: Path, shard_size: int = SHARD_
         state,
     )
     mine = shards[state.process_index :: state.num_processes]
-    left = [shard for shard in mine if not _tar(target, shard).is_file()]
+    left = [shard for shard in mine if not _is_made(target, shard)]
     if left:
         stage.load(state.device)
     with tqdm(
@@ -128,7 +131,35 @@ def run_stage(stage: Stage, source: Path, target: Path, shard_size: int = SHARD_
         for shard in left:
             _write(stage, shard, target, bar)
     state.wait_for_everyone()
+    if state.is_main_process:
+        warn_of_others(target, [_tar(target, shard) for shard in shards])
     return _sum(target, shards, problems)
+
+
+def warn_of_others(folder: Path, shards: Sequence[Path]) -> None:
+    """Log which shards of a folder come from none of the pictures at hand, but are read with them.
+
+    They are left over where there are fewer pictures now, or were made of pictures that are gone.
+    """
+    others = {path for shard in shards[:1] for path in folder.glob(f"*{shard.suffix}")}
+    others -= set(shards)
+    if others:
+        _LOG.warning(
+            "%s also holds shards of other pictures: %s. Delete them if they are left over.",
+            folder,
+            ", ".join(sorted(path.name for path in others)),
+        )
+
+
+def _is_made(target: Path, shard: PictureShard) -> bool:
+    """Return whether a new shard is there, and was made of the same pictures."""
+    if not _tar(target, shard).is_file():
+        return False
+    report = json.loads(_report(target, shard).read_text())
+    if report["pictures"] == shard.identity:
+        return True
+    _LOG.warning("%s was made of other pictures. It is made again.", _tar(target, shard))
+    return False
 
 
 def _settle(settings: Mapping[str, Any], target: Path, state: PartialState) -> None:
@@ -156,7 +187,12 @@ def _write(stage: Stage, shard: PictureShard, target: Path, bar: Any) -> None:
     path = _tar(target, shard)
     part = path.with_name(path.name + ".part")
     written = _write_tar(part, stage.samples(shard, work))
-    report = {"written": written, "dropped": work.dropped, "skipped": work.problems.skipped}
+    report = {
+        "pictures": shard.identity,
+        "written": written,
+        "dropped": work.dropped,
+        "skipped": work.problems.skipped,
+    }
     with naming_failure(path, GO_ON):
         write_whole(_report(target, shard), json.dumps(report).encode())
         part.replace(path)

@@ -70,6 +70,21 @@ def test_precompute_skips_what_is_damaged_and_goes_on(models, tmp_path):
         )
 
 
+def test_precompute_makes_a_shard_of_other_pictures_again(models, tmp_path, caplog):
+    made = read_config(settings(models, tmp_path, tmp_path / "run"))
+    write_pictures(tmp_path / "pictures", 3)
+    precompute(made)
+    write_pictures(tmp_path / "pictures", 4)
+    precompute(made)
+    path = tmp_path / "cache/000000.safetensors"
+    assert Shard(path).keys == ["000", "001", "002", "003"]
+    assert "000000.safetensors was made of other pictures" in caplog.text
+    caplog.clear()
+    shutil.copy(path, tmp_path / "cache/000001.safetensors")
+    precompute(made)
+    assert "also holds shards of other pictures: 000001.safetensors" in caplog.text
+
+
 def test_a_shard_cut_short_is_left_out(models, data, tmp_path, caplog):
     shutil.copytree(data / "cache", tmp_path / "cache")
     whole = (tmp_path / "cache/000000.safetensors").read_bytes()

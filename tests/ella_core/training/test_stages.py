@@ -120,6 +120,23 @@ def test_captions_of_an_interrupted_shard_are_kept(vlm, pictures, tmp_path, monk
     assert read(tmp_path / "new") == read(tmp_path / "straight")
 
 
+def test_pictures_that_came_or_went_afterwards_are_not_missed(vlm, pictures, tmp_path, caplog):
+    """Shards of a folder are cut by count: what changed, and what is behind it, is made again."""
+    caption(vlm, pictures, tmp_path / "new")
+    kept = (tmp_path / "new/000000.tar").stat().st_mtime_ns
+    Image.new("RGB", (40, 32)).save(pictures / "007.png")
+    assert caption(vlm, pictures, tmp_path / "new").written == 7
+    assert (tmp_path / "new/000000.tar").stat().st_mtime_ns == kept
+    assert "000002.tar was made of other pictures" in caplog.text
+    for number in (3, 4, 5):
+        (pictures / f"00{number}.png").unlink()
+    assert caption(vlm, pictures, tmp_path / "new").written == 5
+    assert "also holds shards of other pictures: 000002.tar" in caplog.text
+    caption(vlm, pictures, tmp_path / "straight")
+    (tmp_path / "new/000002.tar").unlink()
+    assert read(tmp_path / "new") == read(tmp_path / "straight")
+
+
 def test_a_picture_that_the_model_refuses_costs_no_other(vlm, pictures, tmp_path, monkeypatch):
     Image.new("RGB", (400, 1)).save(pictures / "001.png")
     write = ChatModel.write
