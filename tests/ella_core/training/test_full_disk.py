@@ -3,6 +3,7 @@
 In place of a full disk a limit on the size of files: writing fails in the same calls.
 """
 
+import os
 import sys
 from contextlib import contextmanager
 
@@ -11,9 +12,11 @@ import torch
 from safetensors.torch import load, load_file
 
 from ella_core.errors import EllaError
+from ella_core.training import disk
 from ella_core.training.cache import Shard
 from ella_core.training.checkpoints import CONNECTOR, Checkpoints
 from ella_core.training.config_file import read_config
+from ella_core.training.disk import flush, write_whole
 from ella_core.training.filter import Filter, FilterOptions
 from ella_core.training.pictures import Problems, picture_shards
 from ella_core.training.precompute import precompute
@@ -107,3 +110,19 @@ def test_a_shard_of_pictures(tmp_path, monkeypatch):
     (shard,) = picture_shards(tmp_path / "new", 1, problems := Problems())
     assert len(list(shard.read(problems))) == 5
     assert not problems.skipped
+
+
+def test_flushing_works_where_windows_would_refuse(tmp_path, monkeypatch):
+    """It opens no folders, and flushes no file that was opened for reading."""
+    opened = os.open
+
+    def refusing(path, flags):
+        if flags & (os.O_RDWR | os.O_WRONLY) == 0:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags)
+
+    monkeypatch.setattr(disk.os, "open", refusing)
+    monkeypatch.setattr(disk.sys, "platform", "win32")
+    write_whole(tmp_path / "a", b"whole")
+    flush(tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"whole"
