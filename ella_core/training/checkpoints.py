@@ -6,16 +6,19 @@ leaves a `.part` folder that nobody reads.
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from ..checkpoint import save_connector
 from ..connectors import Connector
 from ..errors import EllaError
 from .config import TrainConfig
 from .config_file import to_tree
+from .contract import Contract
 from .disk import flush, naming_failure
 
 #: The connector's file in a checkpoint.
@@ -26,7 +29,8 @@ _REMEDY = (
     "on from it."
 )
 
-# Settings that may change when a run goes on; all others belong to its course.
+# Settings that may change when a run goes on; all others belong to its course. The LLM may lie
+# elsewhere, and what it is belongs to the contract.
 _FREE = ("run", "steps", "checkpoint", "validation", "sheet", "licence", "llm")
 
 
@@ -80,9 +84,17 @@ class Checkpoints:
             The steps that were made; 0 without a checkpoint.
 
         Raises:
-            EllaError: it is of another course: other settings, or other data.
+            EllaError: it is of another course: other settings, or other data; or not all processes
+                see it.
         """
         checkpoints = self.all()
+        newest = checkpoints[-1].name if checkpoints else "none"
+        seen = sorted(set(gather_object([newest])))
+        if len(seen) > 1:
+            raise EllaError(
+                f"The processes find different checkpoints in {self.folder}: {', '.join(seen)}. "
+                f"Set run to a folder that all machines share."
+            )
         if not checkpoints:
             return 0
         saved = json.loads((checkpoints[-1] / "course.json").read_text())
@@ -97,9 +109,14 @@ class Checkpoints:
         return int(saved["step"])
 
 
-def course_of(config: TrainConfig, data: list[str]) -> dict[str, Any]:
-    """All that a run's course depends on: its settings, and the sizes of the data's shards."""
+def course_of(config: TrainConfig, contract: Contract, data: list[str]) -> dict[str, Any]:
+    """All that a run's course depends on.
+
+    These are its settings, what features and latents are made with, and the sizes of the data's
+    shards.
+    """
     settings = {k: v for k, v in to_tree(config).items() if k not in _FREE}
+    settings |= asdict(contract)
     return {"settings": json.loads(json.dumps(settings)), "data": data}
 
 

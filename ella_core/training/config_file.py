@@ -4,11 +4,19 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from ..errors import EllaError
 from .config import TrainConfig
+
+# Settings that count something, of which there is at least one.
+_COUNTS = (
+    *("batch", "micro_batch", "steps", "text.tokens", "checkpoint.every", "checkpoint.keep"),
+    *("data.resolution", "data.bucket_step", "data.shuffle_shards"),
+    *("validation.every", "validation.pictures", "validation.bands", "sheet.every", "sheet.steps"),
+)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -26,11 +34,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(tree, dict):
+            raise EllaError(f"{path} holds no settings, such as steps: 1000, line by line.")
         for override in overrides:
             name, _, value = override.partition("=")
             _put(tree, name.split("."), yaml.safe_load(value))
     except FileNotFoundError as error:
         raise EllaError(f"There is no config {path}. Presets are in the folder configs.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise EllaError(f"The config {path} can't be read: {error}") from error
     except yaml.YAMLError as error:
         raise EllaError(f"{path} is not YAML: {error}") from error
     return read_config(tree, str(path))
@@ -66,7 +78,9 @@ def to_tree(config: TrainConfig) -> dict[str, Any]:
 
 def _put(tree: Any, names: list[str], value: Any) -> None:
     for name in names[:-1]:
-        tree = tree.setdefault(name, {})
+        if not isinstance(tree.get(name), dict):
+            tree[name] = {}
+        tree = tree[name]
     tree[names[-1]] = value
 
 
@@ -101,15 +115,17 @@ def _dataclass_in(hint: Any) -> Any:
 def _check(config: TrainConfig, name: str) -> None:
     """Raise an `EllaError` if settings are impossible together."""
     data, connector = config.data, config.connector
+    for names in _COUNTS:
+        value: Any = reduce(getattr, names.split("."), cast(Any, config))
+        if value < 1:
+            raise EllaError(f"{name}: {names} is {value}. Set it to 1 or more.")
     step = 8 if not data.buckets else math.lcm(8, data.bucket_step)
     given = [connector.resampler, connector.mlp, connector.init_from]
     checks = (
         (config.batch % config.micro_batch == 0, "batch is not a multiple of micro_batch"),
         (0 <= config.text.empty < 1, "text.empty is not between 0 and 1"),
-        (config.text.tokens > 0, "text.tokens is not positive"),
         (data.resolution % step == 0, f"data.resolution is not a multiple of {step}"),
         (sum(map(bool, given)) <= 1, "connector has more than one of resampler, mlp, init_from"),
-        (config.checkpoint.keep > 0, "checkpoint.keep is not positive"),
         (all(s.weight > 0 for s in data.sources), "a source's weight is not positive"),
         (
             all(s.pictures or s.cache for s in (*data.sources, *config.validation.sources)),

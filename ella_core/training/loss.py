@@ -65,7 +65,8 @@ class NoiseLoss:
             encoder_attention_mask=mask,
             added_cond_kwargs=None
             if self._family == "sd15"
-            else {"text_embeds": pooled.to(dtype), "time_ids": batch.sizes.to(dtype)},
+            # The sizes stay as they are: bf16 holds no odd number over 256.
+            else {"text_embeds": pooled.to(dtype), "time_ids": batch.sizes},
         ).sample
         target = batch.noise
         if self._v:

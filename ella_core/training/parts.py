@@ -12,6 +12,7 @@ from ..config import ConnectorMetadata
 from ..connectors import Connector, build_connector
 from ..errors import EllaError
 from .bases import Base, load_base
+from .checkpoints import Checkpoints
 from .config import TrainConfig
 from .contract import Contract, check_config, llm_identity, weights_identity
 from .disk import free_gigabytes
@@ -41,6 +42,7 @@ class Parts:
     Attributes:
         base: the frozen diffusion model.
         connector: with its initial weights, in float32.
+        contract: settings that features and latents are made with, cached or not.
         sources: training data.
         held_out: validation data.
         encoders: None where the data are cached.
@@ -49,6 +51,7 @@ class Parts:
 
     base: Base
     connector: Connector
+    contract: Contract
     sources: Sequence[Source]
     held_out: Sequence[Source]
     encoders: OnlineEncoders | None
@@ -68,6 +71,11 @@ def assemble(config: TrainConfig, device: torch.device) -> Parts:
     held_out = open_sources(config.validation.sources, config.data)
     contract = sources[0].contract
     encoders = None
+    if config.sheet.prompts and base.vae is None:
+        raise EllaError(
+            f"{config.base.path} holds no VAE, which draws the sheets. Leave out sheet.prompts, or "
+            f"set base.path to a file with a VAE."
+        )
     if contract is None:
         if base.vae is None:
             raise EllaError(f"{config.base.path} holds no VAE, which encodes the pictures.")
@@ -84,10 +92,8 @@ def assemble(config: TrainConfig, device: torch.device) -> Parts:
         base.unet.to(device, dtype)
         if config.activation_checkpointing:
             base.unet.enable_gradient_checkpointing()
-    lr = config.optimiser.lr
-    return Parts(
-        base, connector, sources, held_out, encoders, _PAPER_LR[base.family] if lr is None else lr
-    )
+    lr = _PAPER_LR[base.family] if config.optimiser.lr is None else config.optimiser.lr
+    return Parts(base, connector, contract, sources, held_out, encoders, lr)
 
 
 def _connector(config: TrainConfig, contract: Contract) -> Connector:
@@ -168,14 +174,22 @@ def _check_data(config: TrainConfig, sources: Sequence[Source], connector: Conne
         )
 
 
+def checkpoint_bytes(config: TrainConfig, connector: Connector) -> int:
+    """Return how much room the tensors of a checkpoint take."""
+    # To go on: weights, AdamW's two moments, the average. For use: the connector's file.
+    copies = 4 + (config.optimiser.ema is not None)
+    return 4 * copies * sum(p.numel() for p in connector.parameters())
+
+
 def _check_disk(config: TrainConfig, connector: Connector) -> None:
-    copies = 3 + (config.optimiser.ema is not None)  # weights and AdamW's two moments
-    size = 4 * copies * sum(p.numel() for p in connector.parameters())
     config.run.mkdir(parents=True, exist_ok=True)
-    needed = (config.checkpoint.keep + 1) * size / 1e9
+    keep = config.checkpoint.keep
+    there = len(Checkpoints(config.run / "checkpoints").all())
+    missing = keep + 1 - min(there, keep)  # the oldest is deleted once the newest is whole
+    needed = missing * checkpoint_bytes(config, connector) / 1e9
     free = free_gigabytes(config.run)
     if free < needed:
         raise EllaError(
-            f"{free:.2f} GB are free on the disk of {config.run}, and {config.checkpoint.keep + 1} "
-            f"checkpoints take {needed:.2f} GB. Make room, or lower checkpoint.keep."
+            f"{free:.2f} GB are free on the disk of {config.run}, and {missing} more checkpoints "
+            f"take {needed:.2f} GB. Make room, or lower checkpoint.keep."
         )

@@ -98,7 +98,7 @@ class Trainer:
             for source in self.parts.sources
             for shape, sizes in sorted(source.buckets.items())
         ]
-        self._course = course_of(config, names)
+        self._course = course_of(config, self.parts.contract, names)
         self._checkpoints = Checkpoints(config.run / "checkpoints", config.checkpoint.keep)
         self.step = self._checkpoints.load(self.accelerator, self._course)
         if self._ema is not None:
@@ -107,7 +107,9 @@ class Trainer:
         if self.accelerator.is_main_process:
             from torch.utils.tensorboard import SummaryWriter
 
-            (config.run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+            settings = dump_config(config)
+            (config.run / "config.yaml").write_text(settings, encoding="utf-8")
+            _LOG.info("%s", settings)
             self._writer = SummaryWriter(str(config.run / "logs"), purge_step=self.step + 1)
             _LOG.info("Run %s, from step %d of %d", config.run, self.step, config.steps)
 

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from ella_core.errors import EllaError
 from ella_core.training.cache import Shard
@@ -31,11 +32,20 @@ def test_config_survives_being_saved_and_names_what_is_wrong(config, tmp_path):
         ({"connector": {"resampler": {"laers": 1}}}, r"did you mean layers\?"),
         ({"steps": "many"}, "steps is 'many'"),
         ({"micro_batch": 3}, "not a multiple of micro_batch"),
+        ({"micro_batch": 0}, "micro_batch is 0. Set it to 1 or more"),
+        ({"checkpoint": {"every": 0}}, "checkpoint.every is 0. Set it to 1 or more"),
     ):
         with pytest.raises(EllaError, match=message):
             config(**changes)
     with pytest.raises(EllaError, match="There is no config"):
         load_config(tmp_path / "absent.yaml")
+    with pytest.raises(EllaError, match="can't be read"):
+        load_config(tmp_path)
+    path.write_text("# nothing yet\n")
+    with pytest.raises(EllaError, match="holds no settings, such as steps: 1000"):
+        load_config(path, ["steps=3"])
+    path.write_text(f"{dump_config(made)}\nsheet:\n")
+    assert load_config(path, ["sheet.every=7"]).sheet.every == 7
 
 
 def test_precompute_skips_what_is_damaged_and_goes_on(models, tmp_path):
@@ -105,6 +115,17 @@ def test_what_does_not_fit_together_is_refused(config):
     ):
         with pytest.raises(EllaError, match=message):
             assemble(config(**changes), CPU)
+
+
+def test_a_base_without_vae_is_refused_before_it_should_draw_a_sheet(config, models, tmp_path):
+    unet = {
+        k: t for k, t in load_file(models / "base.safetensors").items() if "first_stage" not in k
+    }
+    save_file(unet, tmp_path / "unet.safetensors")
+    changes = {"base": {"path": str(tmp_path / "unet.safetensors")}}
+    with pytest.raises(EllaError, match=r"holds no VAE, which draws the sheets\. Leave out"):
+        assemble(config(**changes, sheet={"prompts": ["a red barn"]}), CPU)
+    assert assemble(config(**changes), CPU).base.vae is None
 
 
 def test_pictures_encoded_while_training_and_a_sheet(config, data):

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load, load_file
 
 from ella_core.errors import EllaError
-from ella_core.training import disk
+from ella_core.training import disk, parts
 from ella_core.training.cache import Shard
 from ella_core.training.checkpoints import CONNECTOR, Checkpoints
 from ella_core.training.config_file import read_config
@@ -62,8 +62,23 @@ def test_a_checkpoint(config):
 
 def test_too_little_room_for_checkpoints_is_said_before(config, monkeypatch):
     monkeypatch.setattr("ella_core.training.parts.free_gigabytes", lambda _: 1e-6)
-    with pytest.raises(EllaError, match=r"0\.00 GB are free .* 3 checkpoints take 0\.00 GB"):
+    with pytest.raises(EllaError, match=r"0\.00 GB are free .* 3 more checkpoints take 0\.00 GB"):
         Trainer(config())
+
+
+def test_what_checkpoints_take_is_counted_right(config, monkeypatch):
+    """All of a checkpoint, and of those that are kept the ones that are not there yet."""
+    made = config(steps=5, optimiser={"lr": 1e-3, "ema": 0.9})
+    Trainer(made).train()
+    (checkpoint,) = Checkpoints(made.run / "checkpoints").all()
+    found = sum(file.stat().st_size for file in checkpoint.iterdir())
+    size = parts.checkpoint_bytes(made, Trainer(made).parts.connector)
+    assert size < found < 1.1 * size
+
+    monkeypatch.setattr(parts, "free_gigabytes", lambda _: 2 * size / 1e9)
+    assert Trainer(made).step == 5
+    with pytest.raises(EllaError, match="3 more checkpoints take"):
+        Trainer(config(run="anew"))
 
 
 @no_windows

@@ -111,3 +111,21 @@ def test_gradient_equals_one_by_hand(bases, family, prediction, gamma):
 
 def flat(tensors):
     return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+@torch.no_grad()
+def test_sizes_are_not_rounded_in_bf16(bases):
+    """It holds 512 and 516 and nothing between, and ComfyUI embeds the numbers as they are."""
+    base = load_base(BaseConfig(bases["sdxl"]))
+    base.unet.to(torch.bfloat16)
+    generator = torch.Generator().manual_seed(1)
+    latents, noise = torch.randn(2, 3, 4, 8, 8, generator=generator)
+    context = torch.randn(3, 6, 2048, generator=generator)
+    pooled = torch.randn(3, 1280, generator=generator)
+
+    def losses(height):
+        sizes = SIZES.index_fill(1, torch.tensor([0]), height)
+        batch = Tensors(latents, context, None, sizes, None, torch.tensor(TIMESTEPS), noise)
+        return NoiseLoss(base, LossConfig())(lambda *_: (context, pooled, None), batch)
+
+    assert not torch.equal(losses(512), losses(513))

@@ -1,13 +1,16 @@
 """The loop: exact resume, several processes, what changes and what does not, gradients."""
 
+import shutil
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bootstrap import ROOT
 from ella_core.checkpoint import load_connector
 from ella_core.errors import EllaError
+from ella_core.training import checkpoints
 from ella_core.training.config_file import dump_config
 from ella_core.training.contract import weights_identity
 from ella_core.training.trainer import Trainer
@@ -83,7 +86,8 @@ def test_two_processes_make_the_same_steps(config, straight, tmp_path):
     made = config(optimiser={"lr": 1e-3, "ema": 0.9})
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(made))
-    run_python(*TWO_PROCESSES, ROOT / "scripts/train.py", path)
+    said = run_python(*TWO_PROCESSES, ROOT / "scripts/train.py", path)
+    assert said.count(dump_config(made)) == 1
     expected_losses, expected = straight
     found = losses(made)
     assert max(abs(found[step] - loss) for step, loss in expected_losses.items()) < 1e-5
@@ -129,6 +133,29 @@ def test_other_settings_are_refused_and_more_steps_are_not(config):
     assert longer.step == 2
     longer.train()
     assert load_connector(longer.config.run / "connector.safetensors").metadata.steps == 3
+
+
+def test_another_llm_is_refused_and_one_that_was_moved_is_not(config, models, data, tmp_path):
+    """Its name says nothing, and a run that encodes while training has no cache to compare."""
+    llm = shutil.copytree(models / "llm", tmp_path / "llm")
+    changes = {
+        "llm": {"path": str(llm)},
+        "data": {"resolution": 32, "sources": [{"pictures": str(data / "pictures")}]},
+        "checkpoint": {"every": 1},
+    }
+    Trainer(config(steps=1, **changes)).train()
+    assert Trainer(config(steps=2, **{**changes, "llm": {"path": str(models / "llm")}})).step == 1
+    weights = llm / "model.safetensors"
+    save_file({k: t + 1 for k, t in load_file(weights).items()}, weights, {"format": "pt"})
+    with pytest.raises(EllaError, match=r"llm_identity was '.*' and is '.*'"):
+        Trainer(config(steps=2, **changes))
+
+
+def test_machines_that_do_not_share_the_runs_folder_are_told_so(config, monkeypatch):
+    Trainer(config(steps=5)).train()
+    monkeypatch.setattr(checkpoints, "gather_object", lambda found: [*found, "none"])
+    with pytest.raises(EllaError, match=r"checkpoints in .*: none, step-00000005\. Set run to a"):
+        Trainer(config(steps=10))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config):
