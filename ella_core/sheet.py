@@ -19,6 +19,7 @@ Value = int | float | str
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _INTEGER = re.compile(r"[+-]?\d+")
+_QUOTED = re.compile(r'"(.*)"')
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 #: Pixels between pictures, behind the last ones, and around labels.
 GAP = 8
@@ -35,20 +36,25 @@ class Axes:
 
 
 def parse_values(text: str) -> list[Value]:
-    """Return a value for each line: a whole number, a number or a text.
+    """Return a value for each line: numbers if all lines are numbers, else texts.
 
-    Empty lines, and lines that begin with #, are left out.
+    They go to one input, which takes one kind. Empty lines, and lines that begin with #, are left
+    out. A line in double quotes is a text without them, whatever is in it.
     """
     lines = [line.strip() for line in text.splitlines()]
-    return [_parse(line) for line in lines if line and not line.startswith("#")]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    numbers = [number for line in lines if (number := _number(line)) is not None]
+    if len(numbers) == len(lines):
+        return [*numbers]
+    return [quoted[1] if (quoted := _QUOTED.fullmatch(line)) else line for line in lines]
 
 
-def _parse(line: str) -> Value:
+def _number(line: str) -> int | float | None:
     if _INTEGER.fullmatch(line):
         return int(line)
     if _NUMBER.fullmatch(line) and math.isfinite(float(line)):
         return float(line)
-    return line
+    return None
 
 
 def cross(x: Sequence[Value], y: Sequence[Value]) -> tuple[list[Value], list[Value]]:

@@ -162,6 +162,8 @@ class ELLAPrompt(io.ComfyNode):
         **connected: CLIP | None,  # clip, which is None where its loader found no CLIP
     ) -> io.NodeOutput:
         clip = connected.get("clip")
+        # Numbers of ELLA XY Values come as such.
+        positive, clip_text, negative = map(str, (positive, clip_text, negative))
         if "clip" in connected and clip is None:
             raise EllaError(
                 "clip is connected, and what it comes from has no CLIP: the checkpoint holds the "

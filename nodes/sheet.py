@@ -83,7 +83,8 @@ def _values(axis: str, place: str, **options: Any) -> io.Input:
         f"{axis}_values",
         multiline=True,
         tooltip=f"A value a line, each a {place} of the sheet: numbers, seeds, names of files or "
-        "texts. Empty lines, and lines that begin with #, are left out.",
+        "texts. Empty lines, and lines that begin with #, are left out. "
+        'What is in double quotes, as "1984", is a text.',
         **options,
     )
 

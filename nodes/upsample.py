@@ -74,7 +74,7 @@ class ELLAUpsamplePrompt(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..ella_core.text_encoders.writer import INSTRUCTION
 
-        return io.NodeOutput(llm.write(instruction or INSTRUCTION, text, seed, tokens))
+        return io.NodeOutput(llm.write(instruction or INSTRUCTION, str(text), seed, tokens))
 
 
 NODES: list[Any] = [ELLAUpsamplePrompt]

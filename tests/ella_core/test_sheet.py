@@ -10,11 +10,18 @@ from ella_core.sheet import GAP, Axes, cross, draw_sheet, parse_values
 
 
 def test_lines_are_numbers_where_they_look_like_one():
-    text = "3\n 0.5 \n\n# no value\n-2\n1e3\n.5\na.safetensors\n7_0\nnan\n1.2.3"
-    values = [3, 0.5, -2, 1000.0, 0.5, "a.safetensors", "7_0", "nan", "1.2.3"]
-    assert parse_values(text) == values
+    assert parse_values("3\n 0.5 \n\n# no value\n-2\n1e3\n.5") == [3, 0.5, -2, 1000.0, 0.5]
+    for text in ("a.safetensors", "7_0", "nan", "1.2.3"):
+        assert parse_values(text) == [text]
     assert [type(value) for value in parse_values("1\n1.0")] == [int, float]
     assert parse_values(" \n#1") == []
+
+
+def test_a_number_among_texts_is_a_text_and_so_is_one_in_quotes():
+    assert parse_values("A cat.\n1984") == ["A cat.", "1984"]
+    assert parse_values('"1984"\n2001') == ["1984", "2001"]
+    assert parse_values('"007"') == ["007"]
+    assert parse_values('A "red" cat.\n"A dog."') == ['A "red" cat.', "A dog."]
 
 
 def test_every_pair_row_by_row():

@@ -69,6 +69,15 @@ def test_seeds_in_one_row(host):
     assert relative_error(*found[:2]) > TOLERANCE
 
 
+def test_numbers_are_prompts_where_a_text_is_asked_for(host):
+    graph, plain = EllaGraph(), EllaGraph("1984")
+    encode, _ = graph.nodes[graph.conditioning.id]["inputs"]["positive"]
+    graph.nodes[encode]["inputs"]["text"] = add_values(graph, (1984, 7))[0]
+    found = latents(host, graph, paint(graph))
+    (expected,) = latents(host, plain, paint(plain))
+    assert relative_error(found[0], expected) < TOLERANCE < relative_error(found[1], expected)
+
+
 def test_what_is_wrong_is_said(host):
     graph = EllaGraph()
     add_sheet(graph, paint(graph), add_values(graph))

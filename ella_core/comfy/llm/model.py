@@ -125,7 +125,8 @@ class LLM:
         Raises:
             EllaError: see `load_text_encoder` and `encode_prompt`.
         """
-        asked = Asked(text, max_length, chunked, markup, template)
+        # ComfyUI makes a text of a number that is written in a node, not of one from another node.
+        asked = Asked(str(text), max_length, chunked, markup, template)
         embeds = self._embeds(asked, self._recipe)
         ((prompt, _),) = embeds.parts
         send_report("prompt", _summarise(prompt), read=text, **_counts(prompt))
