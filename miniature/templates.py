@@ -63,12 +63,19 @@ def _captions(number: int, text: str) -> str:
 
 
 def adapt_all(llm_name: str) -> dict[str, dict[str, Any]]:
-    """Return file name -> workflow of all for Stable Diffusion 1.5, which the miniature is."""
+    """Return file name -> workflow of all that the miniature can run.
+
+    That leaves out those for SDXL, and those with nodes that not every ComfyUI has.
+    """
     return {path.stem: adapt(path, llm_name) for path in _paths() if "sdxl" not in path.stem}
 
 
 def _paths() -> list[Path]:
-    return sorted(WORKFLOW.parent.glob("*.json"))
+    """Return the workflows whose nodes every supported ComfyUI has."""
+    from workflow import from_elsewhere
+
+    found = sorted(WORKFLOW.parent.glob("*.json"))
+    return [path for path in found if not from_elsewhere(json.loads(path.read_text("utf-8")))]
 
 
 def write_inputs(folder: Path) -> None:

@@ -4,7 +4,8 @@ python scripts/pictures.py             all of them
 python scripts/pictures.py templates   workflows/*.jpg: what the miniature paints, or the graph
 python scripts/pictures.py readme      docs/images/: our nodes, template browser, help, error dialog
 
-For maintainers, after a change of a workflow or of a node. It needs a Chromium.
+For maintainers, after a change of a workflow or of a node. It needs a Chromium. Pictures of
+templates with nodes that this ComfyUI lacks stay as they are: ELLA_OTHER_PACKS brings other packs.
 """
 
 import base64
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from bootstrap import ROOT, host_dir, reexec_in_environment
-from workflow import set_widgets, widgets
+from workflow import from_elsewhere, set_widgets, widgets
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -31,9 +32,13 @@ if TYPE_CHECKING:
 IMAGES = ROOT / "docs/images"
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 WRONG = "v2-1_768-ema-pruned.safetensors"  # not Stable Diffusion 1.5, for the error dialog
-SDXL = [
+SHOWN = [  # models of templates that are shown and not run: these files are empty
+    ("animatediff_models", "mm_sd15_v3.safetensors"),
     ("checkpoints", "rouwei_080_base_fp16.safetensors"),
+    ("clip_vision", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"),
+    ("ipadapter", "ip-adapter_sd15.safetensors"),
     ("llm_adapters", "rouweiGemma_g31b27k.safetensors"),
+    ("text_encoders", "qwen_3_4b.safetensors"),
 ]
 # What the miniature paints with these is no result of theirs: it knows nothing of CLIP, of hints
 # and of an LLM's words, was trained at one size, and its captions don't say what is to be new.
@@ -87,13 +92,13 @@ def main() -> int:
         sys.exit(__doc__)
     reexec_in_environment()
     sys.path.insert(0, str(ROOT))
-    from comfyui import Server
+    from comfyui import Server, other_packs
     from editor import HOW_TO_GET_ONE, Chromium, Editor
 
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         assemble(base)
-        with Server(base, ["--cpu"]) as server:
+        with Server(base, ["--cpu"], other_packs()) as server:
             # First, because nothing can be queued from here while a browser is open.
             results = paint_results(server) if "templates" in wanted else {}
             with Chromium() as browser:
@@ -119,9 +124,8 @@ def assemble(base: Path) -> None:
     write_t5(models / "text_encoders/models--google--flan-t5-xl--text_encoder", width=32)
     config = ResamplerConfig(layers=2, llm_dim=32)
     draw_connector(models / "ella/ella-sd1.5-tsc-t5xl.safetensors", config)
-    # SDXL's, which are shown and not run.
     write_t5(models / "text_encoders/gemma-3-1b-it", width=48)  # so that auto takes the other
-    for folder, name in SDXL:
+    for folder, name in SHOWN:
         (models / folder).mkdir(exist_ok=True)
         (models / folder / name).touch()
     (base / "input").mkdir()
@@ -136,7 +140,7 @@ def _read(workflow: Path) -> dict[str, Any]:
 def shows_a_result(workflow: dict[str, Any]) -> bool:
     """Return True if what the miniature paints with a template is what the template is for."""
     used = {link[5] for link in workflow["links"]} | {node["type"] for node in workflow["nodes"]}
-    return not used & UNKNOWN
+    return not used & UNKNOWN and not from_elsewhere(workflow)
 
 
 @dataclass
@@ -189,6 +193,8 @@ def _templates(browser: "Browser", editor: "Editor", results: dict[str, Result])
     card = browser.new_page(viewport={"width": CARD, "height": CARD})
     for path in WORKFLOWS:
         content = _read(path)
+        if not editor.knows(from_elsewhere(content)):
+            continue
         (note,) = (node for node in content["nodes"] if node["type"] == "MarkdownNote")
         title, text = note["widgets_values"][0].split("\n\n")[:2]
         text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text).replace("*", "")  # links, emphasis

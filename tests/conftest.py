@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 
 from bootstrap import host_dir
-from comfyui import Server
+from comfyui import Server, other_packs
 from support.host import HOST_PACKS, Host, assemble
 
 # A busy machine takes its time: slow is no failure.
@@ -31,5 +31,6 @@ def host(tmp_path_factory):
     (base / "input").mkdir()  # with ComfyUI's own picture, which it has in its own folder
     shutil.copy(host_dir() / "input/example.png", base / "input")
     arguments = ["--cpu", "--extra-model-paths-config", str(paths)]
-    with Server(base, arguments, [HOST_PACKS / "ella_test_nodes"]) as server:
+    packs = [HOST_PACKS / "ella_test_nodes", *other_packs()]
+    with Server(base, arguments, packs) as server:
         yield Host(server, weights)

@@ -19,6 +19,7 @@ import requests
 from bootstrap import ROOT, host_dir
 
 PACK_NAME = "ELLA-Nodes"
+OTHER_PACKS = "ELLA_OTHER_PACKS"  # names a folder of others' node packs, see CONTRIBUTING.md
 Progress = Callable[[str, int, int], None]  # node id, done, of
 
 
@@ -208,6 +209,12 @@ async def _follow(
         elif kind == "execution_success":
             return result
     raise RuntimeError("ComfyUI closed the connection: it has probably crashed")
+
+
+def other_packs() -> list[Path]:
+    """Return the node packs of others that the environment names, for workflows that need them."""
+    folder = os.environ.get(OTHER_PACKS)
+    return sorted(path for path in Path(folder).iterdir() if path.is_dir()) if folder else []
 
 
 def link(source: Path, target: Path) -> None:

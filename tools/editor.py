@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,13 @@ class Editor:
               .filter(n => n.has_errors || !(n.type in LiteGraph.registered_node_types))
               .map(n => n.type)"""
         )
+
+    def knows(self, types: Iterable[str]) -> bool:
+        """Return True if the editor has all these types of nodes."""
+        known: bool = self.page.evaluate(
+            "types => types.every(type => type in LiteGraph.registered_node_types)", [*types]
+        )
+        return known
 
     def serialize(self) -> dict[str, Any]:
         """The open workflow as the editor would save it."""

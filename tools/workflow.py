@@ -1,5 +1,6 @@
 """Queueing a workflow that was saved by the editor."""
 
+from collections.abc import Collection
 from typing import Any
 
 API = dict[str, dict[str, Any]]
@@ -7,6 +8,7 @@ API = dict[str, dict[str, Any]]
 _ON_CANVAS_ONLY = ("Note", "MarkdownNote")
 _UPLOAD_BUTTON = "IMAGEUPLOAD"  # saved like a widget, but never sent
 _SEEDS = ("seed", "noise_seed")  # behind one comes what to do with it after a run
+_BYPASSED = 4  # the editor's number for it
 
 
 def widgets(node: dict[str, Any]) -> dict[str, Any]:
@@ -27,22 +29,77 @@ def widgets(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_api(workflow: dict[str, Any], infos: dict[str, Any]) -> API:
-    """Return the API form of an editor workflow without subgraphs, muted or bypassed nodes.
+    """Return the API form of an editor workflow without subgraphs and muted nodes.
 
     Args:
         workflow: as the editor saved it.
         infos: ComfyUI's `/object_info`. A widget that is newer than the workflow gets its default.
     """
-    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt: API = {}
     for node in workflow["nodes"]:
-        if node["type"] in _ON_CANVAS_ONLY:
+        if node["type"] in _ON_CANVAS_ONLY or node["mode"] == _BYPASSED:
             continue
         inputs = _defaults(infos[node["type"]]) | widgets(node)
-        linked = {entry["name"]: entry["link"] for entry in node["inputs"]}
-        inputs |= {name: sources[link] for name, link in linked.items() if link is not None}
+        linked = {e["name"]: e["link"] for e in node["inputs"] if e["link"] is not None}
+        sources = {name: _source(workflow, link) for name, link in linked.items()}
+        inputs |= {name: list(source) for name, source in sources.items() if source}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
+
+
+def bypass(workflow: dict[str, Any], types: Collection[str]) -> dict[str, Any]:
+    """Bypass the nodes of these types, in place.
+
+    And those that then lack an input, or that nothing else uses.
+    """
+    nodes = workflow["nodes"]
+    for node in nodes:
+        if node["type"] in types:
+            node["mode"] = _BYPASSED
+    before = None
+    while before != (now := [node["id"] for node in nodes if node["mode"] != _BYPASSED]):
+        before = now
+        inputs = {
+            node["id"]: [_source(workflow, e["link"]) for e in node["inputs"] if e["link"]]
+            for node in nodes
+            if node["mode"] != _BYPASSED
+        }
+        used = {source[0] for sources in inputs.values() for source in sources if source}
+        for node in nodes:
+            unused = any(slot["links"] for slot in node["outputs"]) and str(node["id"]) not in used
+            if unused or not all(inputs.get(node["id"], ())):
+                node["mode"] = _BYPASSED
+    return workflow
+
+
+def _source(workflow: dict[str, Any], link_id: int) -> tuple[str, int] | None:
+    """Return id and output of the node that a link's value comes from.
+
+    What comes from a bypassed node is its first input of the type that is asked for; None if it has
+    none.
+    """
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    links = {link[0]: link for link in workflow["links"]}
+    *_, target, slot, _ = links[link_id]
+    kind = nodes[target]["inputs"][slot]["type"]
+    while True:
+        node_id, output = links[link_id][1:3]
+        if nodes[node_id]["mode"] != _BYPASSED:
+            return str(node_id), output
+        entries = nodes[node_id]["inputs"]
+        through = [e["link"] for e in entries if e["type"] == kind and e["link"] is not None]
+        if not through:
+            return None
+        link_id = through[0]
+
+
+def from_elsewhere(workflow: dict[str, Any]) -> dict[str, str]:
+    """Type -> pack, as ComfyUI-Manager knows it, of nodes that are neither ours nor in every host.
+
+    `comfy-core` is the pack of nodes that only newer versions of ComfyUI have.
+    """
+    nodes = workflow["nodes"]
+    return {n["type"]: n["properties"]["cnr_id"] for n in nodes if "cnr_id" in n["properties"]}
 
 
 def _defaults(info: dict[str, Any]) -> dict[str, Any]:

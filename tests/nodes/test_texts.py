@@ -64,7 +64,7 @@ def texts_of_templates():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_text_of_every_template_is_translated_and_none_is_left_over(language, host):
     translated = host.server.get("/i18n")[language]["ellaTemplates"]
-    names = {None, "ELLA", "ControlNet"}  # the same in every language
+    names = {None, "ELLA", "ControlNet", "IPAdapter"}  # the same in every language
     assert translated.keys() == {*texts_of_templates()} - names
     for text, translation in translated.items():
         assert re.search("[\u3040-\u30ff\u4e00-\u9fff]", translation), text

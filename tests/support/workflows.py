@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bootstrap import ROOT
-from workflow import set_widgets, widgets
+from workflow import bypass, set_widgets, widgets
 
+from . import other_packs
 from .host import T5, Host
 from .llms import write_qwen
 from .models import add_clip
@@ -15,6 +16,8 @@ from .sdxl import ADAPTER, CHECKPOINT, GEMMA, WITH_CLIPS, write_with_clips
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 STEPS = 2
 SMALLER = {False: 4, True: 16}  # for SDXL: sizes and positions in pixels are divided by that
+PIXELS = ("width", "height", "x", "y", "tile_width", "tile_height")
+FRAMES = 4
 MEGAPIXELS = 0.02  # 144 x 144, where a node takes them
 
 _CHAT = "chat"
@@ -58,8 +61,13 @@ def chat_llm(host: Host) -> str:
 
 
 def small(host: Host, path: Path) -> dict[str, Any]:
-    """The same workflow with small models, small pictures and few steps; makes what it needs."""
+    """The same workflow with small models, small pictures and few steps; makes what it needs.
+
+    Nodes that this host doesn't have are bypassed.
+    """
     workflow, sdxl = read(path), is_sdxl(path)
+    absent = other_packs.missing(host, workflow)
+    bypass(workflow, absent)
     reads_clip = any(kind == "CLIP" for *_, kind in workflow["links"])
     set_widgets(workflow, **(_CHOSEN_SDXL if sdxl else _CHOSEN))
     chats = [node for node in workflow["nodes"] if node.get("title", "").startswith("Chat LLM")]
@@ -70,8 +78,14 @@ def small(host: Host, path: Path) -> dict[str, Any]:
         set_widgets(workflow, ckpt_name=WITH_CLIPS)
     elif reads_clip:
         set_widgets(workflow, ckpt_name=with_clip(host))
+    if not absent:
+        set_widgets(workflow, **other_packs.choose(host.models, workflow))
     for node in workflow["nodes"]:
-        pixels = {k: v for k, v in widgets(node).items() if k in ("width", "height", "x", "y")}
+        pixels = {k: v for k, v in widgets(node).items() if k in PIXELS}
         set_widgets({"nodes": [node]}, **{k: v // SMALLER[sdxl] for k, v in pixels.items()})
+        if node["type"] == "TextGenerate":
+            set_widgets({"nodes": [node]}, max_length=_CHOSEN["tokens"])
+        if widgets(node).get("batch_size", 1) > FRAMES:
+            set_widgets({"nodes": [node]}, batch_size=FRAMES)
     set_widgets(workflow, megapixels=MEGAPIXELS)
     return workflow

@@ -10,17 +10,23 @@ from PIL import Image
 from support.hub import PINNED
 from support.sdxl import ADAPTER, CHECKPOINT, GEMMA, T5GEMMA, models
 from support.workflows import STEPS, WORKFLOWS, is_sdxl, read, small
-from workflow import set_widgets, to_api, widgets
+from workflow import from_elsewhere, set_widgets, to_api, widgets
 
 LOADS_FILES = {  # type -> the widget that names a file with a download address
+    "ADE_AnimateDiffLoaderGen1": "model_name",
+    "CLIPLoader": "clip_name",
+    "CLIPVisionLoader": "clip_name",
     "CheckpointLoaderSimple": "ckpt_name",
     "ControlNetLoader": "control_net_name",
     "ELLALoad": "ella_name",
     "ELLALoadModels": "ella_name",
+    "IPAdapterModelLoader": "ipadapter_file",
     "LoraLoader": "lora_name",
     "LoraLoaderModelOnly": "lora_name",
 }
 LOADS_NONE = {"ELLALoadLLM", "LoadImage"}  # a folder of files, and ComfyUI's own picture
+UNHASHED = {"animatediff_models", "clip_vision", "ipadapter", "text_encoders"}  # in these folders
+SAVERS = {"SaveImage", "SaveAnimatedWEBP"}
 MORE_COLUMNS = {"ella-four-dense-prompts", "ella-regional-prompts"}
 TITLE = 30  # height of a node's title, drawn above its position
 
@@ -48,8 +54,8 @@ def _sdxl(host):
         yield
 
 
-def test_there_are_twenty_two():
-    assert len(WORKFLOWS) == 22
+def test_there_are_twenty_six():
+    assert len(WORKFLOWS) == 26
 
 
 @each_workflow
@@ -60,7 +66,7 @@ def test_runs(host, path):
     result = host.server.run(prompt, lambda _, done, of: steps.append((done, of)))
     assert result.error is None, result.error
     assert (STEPS, STEPS) in steps
-    savers = [str(node["id"]) for node in workflow["nodes"] if node["type"] == "SaveImage"]
+    savers = [str(node["id"]) for node in workflow["nodes"] if node["type"] in SAVERS]
     for node in savers:
         for image in result.outputs[node]["images"]:
             with Image.open(host.server.base / "output" / image["filename"]) as picture:
@@ -104,7 +110,7 @@ def test_names_where_to_get_every_file(path):
             assert model["url"].startswith("https://")
             assert model["directory"]
             assert model["directory"] != "ella" or f"/{PINNED}/" in model["url"]
-            if is_sdxl(path):  # nobody publishes hashes of these
+            if is_sdxl(path) or model["directory"] in UNHASHED:  # nobody publishes hashes of these
                 assert "hash" not in model
                 continue
             assert re.fullmatch("[0-9a-f]{64}", model["hash"])
@@ -122,6 +128,19 @@ def test_explains_itself(path):
     assert "**Files" in text
     assert "*ELLA > Download ELLA models ...*" in text
     assert all(group["title"] and group["color"] for group in workflow["groups"])
+
+
+@each_workflow
+def test_says_which_node_pack_or_comfyui_it_needs(host, path):
+    workflow = read(path)
+    packs = {pack: kind for kind, pack in from_elsewhere(workflow).items()}
+    (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    text = note["widgets_values"][0]
+    assert ("**Needs**" in text) == bool(packs)
+    for pack in packs:
+        assert pack in text.lower() if pack != "comfy-core" else "ComfyUI 0." in text
+    known = host.server.get("/object_info").keys() | {"MarkdownNote", *from_elsewhere(workflow)}
+    assert known >= {node["type"] for node in workflow["nodes"]}
 
 
 @each_workflow

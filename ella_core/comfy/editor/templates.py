@@ -9,13 +9,15 @@ from server import PromptServer
 
 _PACK = Path(__file__).parents[3].name
 _FIRST = ("ella-prompt", "ella-text-to-image")
+# These need other node packs or a newer ComfyUI.
+_LAST = ("ella-animatediff", "ella-generate-text", "ella-ipadapter", "ella-tiled-upscale")
 _LISTS = ("/workflow_templates", "/api/workflow_templates")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def order_templates() -> None:
-    """Have ComfyUI's server list text to image first, the others by name.
+    """Have ComfyUI's server list text to image first, what needs more last, the others by name.
 
     By itself it lists a pack's workflows as the disk does, and the editor shows them so.
     """
@@ -35,4 +37,6 @@ async def _ordered(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _rank(name: str) -> int:
+    if name in _LAST:
+        return len(_FIRST) + 1
     return _FIRST.index(name) if name in _FIRST else len(_FIRST)

@@ -1,6 +1,10 @@
-"""SDXL's CLIP-G with 3 of its 32 layers: ComfyUI knows it in its one size, 1.4 GB."""
+"""Text encoders with fewer layers, because ComfyUI knows each in its one size.
+
+SDXL's CLIP-G has 3 of its 32 layers (1.4 GB); Qwen 3 of 0.6B, in versions that know it, 2 of 28.
+"""
 
 import comfy.sdxl_clip
+from comfy.text_encoders import llama
 
 _init = comfy.sdxl_clip.SDXLClipG.__init__
 
@@ -11,3 +15,11 @@ def _with_few_layers(self, *args, model_options=None, **kwargs):
 
 
 comfy.sdxl_clip.SDXLClipG.__init__ = _with_few_layers
+
+if hasattr(llama, "Qwen3_06B"):
+    _init_qwen = llama.Qwen3_06B.__init__
+
+    def _qwen_with_few_layers(self, config, *args, **kwargs):
+        _init_qwen(self, {**config, "num_hidden_layers": 2}, *args, **kwargs)
+
+    llama.Qwen3_06B.__init__ = _qwen_with_few_layers
