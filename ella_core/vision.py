@@ -56,7 +56,7 @@ def load(
         model, report = getattr(transformers, kind).from_pretrained(
             name, **where, **{dtype_argument: dtype}, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:  # a processor may need another package
         raise EllaError(
             f"{name} can't be opened as {kind}: {error}\nExpected a folder with a model "
             "and its processor, or the name of such a repository on the Hugging Face hub."

@@ -18,6 +18,8 @@ TWO_PROCESSES = (
     *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
     *("--main_process_port", "0"),
 )
+#: The same with torchrun.
+TORCHRUN_TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 #: Changes that make an SDXL of `tiny_models.UNET`.
 SMALL_SDXL = {
     "channel_mult": [1, 1, 1],

@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from ella_core.errors import EllaError
 from ella_core.training.cache import Shard
+from ella_core.training.config import LLMConfig, TextConfig
 from ella_core.training.config_file import dump_config, load_config, read_config
 from ella_core.training.crop import fit, shapes
+from ella_core.training.encoding import CaptionEncoder
 from ella_core.training.order import Mixture, Order, Shuffled
 from ella_core.training.parts import assemble
 from ella_core.training.precompute import precompute
@@ -137,6 +139,15 @@ def test_pictures_encoded_while_training_and_a_sheet(config, data):
     Trainer(made).train()
     sheet = Image.open(made.run / "sheets/step-00000001.jpg")
     assert sheet.size == (32, 2 * (32 + 14))
+
+
+def test_an_llm_that_is_spread_reads_the_same(models):
+    texts, text = ["a red barn", ""], TextConfig(32, flexible=True)
+    one, spread = (
+        CaptionEncoder(LLMConfig(models / "llm", spread=spread), text, CPU)(texts)
+        for spread in (False, True)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one, spread, strict=True))
 
 
 def test_mixtures_keep_their_shares_and_epochs_show_everything():

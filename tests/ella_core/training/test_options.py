@@ -1,5 +1,9 @@
 """Validation, buckets, emptied captions, export: what a run can do beside the plain loop."""
 
+import re
+import runpy
+import shutil
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
@@ -131,6 +135,7 @@ def test_export_writes_what_load_ella_reads(config):
 def write_diffusers_folder(file, folder):
     """A base as a diffusers folder, with a CLIP of one layer and Stable Diffusion's tokenizer."""
     base = load_base(BaseConfig(file))
+    base.unet.register_to_config(sample_size=4)  # which a single file does not say
     torch.manual_seed(0)
     text = CLIPTextConfig(
         hidden_size=768, intermediate_size=64, num_hidden_layers=1, num_attention_heads=12
@@ -162,6 +167,18 @@ def test_a_diffusers_folder_trains_and_draws_its_own_pictures_beside(config, mod
     Trainer(file).train()
     found, expected = (load_file(c.run / "connector.safetensors") for c in (made, file))
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_the_pages_code_for_diffusers_runs(config, models, tmp_path, monkeypatch):
+    write_diffusers_folder(models / "base.safetensors", tmp_path / "stable-diffusion-v1-5")
+    shutil.copytree(models / "llm", tmp_path / "flan-t5-xl")
+    Trainer(made := config(steps=1)).train()
+    shutil.copy(made.run / "connector.safetensors", tmp_path)
+    page = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "page.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    assert runpy.run_path("page.py")["image"].size == (32, 32)
 
 
 def test_the_commands_of_the_page_are_commands():

@@ -14,7 +14,7 @@ from ella_core.training import checkpoints
 from ella_core.training.config_file import dump_config
 from ella_core.training.contract import weights_identity
 from ella_core.training.trainer import Trainer
-from support.training import TWO_PROCESSES, run_python
+from support.training import TORCHRUN_TWO, TWO_PROCESSES, run_python
 
 # Kills itself at a moment of the run: in a step, in the middle of writing a checkpoint, or when a
 # checkpoint is complete and the oldest is not yet deleted.
@@ -94,6 +94,16 @@ def test_two_processes_make_the_same_steps(config, straight, tmp_path):
     weights = load_file(made.run / "connector.safetensors")
     for key, tensor in expected.items():
         torch.testing.assert_close(weights[key], tensor, rtol=0, atol=1e-5)
+
+
+def test_torchrun_does_too(config, straight, tmp_path):
+    made = config(optimiser={"lr": 1e-3, "ema": 0.9}, steps=3)
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(made))
+    run_python(*TORCHRUN_TWO, "-m", "ella_core.training", path)
+    expected, found = straight[0], losses(made)
+    assert len(found) == 3
+    assert max(abs(loss - expected[step]) for step, loss in found.items()) < 1e-5
 
 
 def test_only_the_connector_changes(config):
