@@ -3,6 +3,7 @@
 Nothing is ever downloaded.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..errors import EllaError
+from .batches import LATENT_CHANNELS
 from .config import BaseConfig
 from .unet_layout import UNET_PREFIX, Shapes, absent_transformers, family_of, unet_config
 
 _VAE_PREFIX = "first_stage_model."
+_V_MARK = "v_pred"  # a tensor by which ComfyUI knows SDXLs that predict the velocity, too
 _LATENT_SCALE = {"sd15": 0.18215, "sdxl": 0.13025}
 
 
@@ -27,13 +30,14 @@ class Base:
         family: `sd15` or `sdxl`.
         unet: diffusers' `UNet2DConditionModel`.
         vae: `AutoencoderKL` or `AutoencoderTiny`; None where the file has none.
-        prediction: what the U-Net predicts, `epsilon` or `v_prediction` in diffusers' terms.
+        prediction: what the U-Net predicts, `epsilon` or `v_prediction` in diffusers' terms; None
+            where neither files nor config have said it.
     """
 
     family: str
     unet: Any
     vae: Any
-    prediction: str = "epsilon"
+    prediction: str | None = None
 
     @property
     def context_dim(self) -> int:
@@ -54,17 +58,35 @@ def load_base(config: BaseConfig) -> Base:
             a folder in diffusers layout; and what it predicts.
 
     Raises:
-        EllaError: it is not there, damaged, or neither SD1.5 nor SDXL.
+        EllaError: it is not there, damaged, or neither SD1.5 nor SDXL; it is made for inpainting,
+            or says itself that it predicts something else.
     """
     path = config.path
     try:
         base = _from_folder(path) if path.is_dir() else _from_file(path)
+        _check_channels(base.unet)
     except EllaError as error:
         raise EllaError(f"The base {path} can't be used: {error}. Set base.path.") from None
     for module in (base.unet, base.vae):
         if module is not None:
             module.eval().requires_grad_(False)
-    return replace(base, prediction="v_prediction" if config.prediction == "v" else "epsilon")
+    wanted = "v_prediction" if config.prediction == "v" else "epsilon"
+    if base.prediction not in (None, wanted):
+        other = "v" if wanted == "epsilon" else "epsilon"
+        raise EllaError(
+            f"The base {path} says that it predicts {base.prediction}, and base.prediction is "
+            f"{config.prediction}. Set base.prediction to {other}."
+        )
+    return replace(base, prediction=wanted)
+
+
+def _check_channels(unet: Any) -> None:
+    channels = unet.config.in_channels
+    if channels != LATENT_CHANNELS:
+        raise EllaError(
+            f"its U-Net reads {channels} channels, as one for inpainting does, and not "
+            f"{LATENT_CHANNELS}"
+        )
 
 
 def _from_folder(path: Path) -> Base:
@@ -84,12 +106,20 @@ def _from_folder(path: Path) -> Base:
     family = {(768, None): "sd15", (2048, 2816): "sdxl"}.get(widths)
     if family is None:
         raise EllaError(f"its U-Net's widths are {widths}, not SD1.5's or SDXL's")
-    return Base(family, unet, vae)
+    return Base(family, unet, vae, _prediction_of(path / "scheduler/scheduler_config.json"))
+
+
+def _prediction_of(scheduler: Path) -> str | None:
+    if not scheduler.is_file():
+        return None
+    said: str | None = json.loads(scheduler.read_text(encoding="utf-8")).get("prediction_type")
+    return said
 
 
 def _from_file(path: Path) -> Base:
     try:
         with safe_open(path, framework="pt") as file:
+            prediction = "v_prediction" if _V_MARK in file.keys() else None  # noqa: SIM118
             state = {
                 key: file.get_tensor(key)
                 for key in file.keys()  # noqa: SIM118, it is no dict
@@ -107,7 +137,7 @@ def _from_file(path: Path) -> Base:
     if not shapes:
         raise EllaError(f"it holds no U-Net (no tensor's name begins with {UNET_PREFIX})")
     family = family_of(shapes)
-    return Base(family, _unet(state, shapes), _vae(state, family))
+    return Base(family, _unet(state, shapes), _vae(state, family), prediction)
 
 
 class _NoTransformer(torch.nn.Module):

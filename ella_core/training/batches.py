@@ -20,7 +20,7 @@ from .order import SAMPLE, Order, generator
 from .sources import Item, Source
 
 TIMESTEPS = 1000
-_LATENT_CHANNELS, _PIXELS_PER_LATENT = 4, 8
+LATENT_CHANNELS, _PIXELS_PER_LATENT = 4, 8
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _first_places(sources: Sequence[Source], count: int) -> Iterator[tuple[int, 
 
 def _noise(rng: np.random.Generator, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise for the latents and for the posterior, (C, h, w) each."""
-    size = (2, _LATENT_CHANNELS, shape[0] // _PIXELS_PER_LATENT, shape[1] // _PIXELS_PER_LATENT)
+    size = (2, LATENT_CHANNELS, shape[0] // _PIXELS_PER_LATENT, shape[1] // _PIXELS_PER_LATENT)
     noise, posterior = torch.from_numpy(rng.standard_normal(size, dtype=np.float32))
     return noise, posterior
 

@@ -30,8 +30,12 @@ def export(
     """
     checkpoints = Checkpoints(run / "checkpoints").all()
     chosen = [c for c in checkpoints if step is None or int(c.name.split("-")[1]) == step]
+    if not checkpoints:
+        raise EllaError(
+            f"{run} has no checkpoint yet. Give the folder that `run` of its config names."
+        )
     if not chosen:
-        found = ", ".join(c.name for c in checkpoints) or "none"
+        found = ", ".join(c.name for c in checkpoints)
         raise EllaError(f"{run} has no checkpoint of step {step}: found {found}. Set --step.")
     source, path = chosen[-1] / CONNECTOR, path or run / CONNECTOR
     part = path.with_name(path.name + ".part")

@@ -148,20 +148,38 @@ def test_a_diffusers_folder_is_the_same_base(with_kl_vae, tmp_path):
     # Where weights lie in memory changes the last digit on some processors.
     torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler/scheduler_config.json").write_text('{"prediction_type": "epsilon"}')
+    with pytest.raises(EllaError, match=r"predicts epsilon, .* is v. Set base.prediction to eps"):
+        load_base(BaseConfig(tmp_path, "v"))
+    assert load_base(BaseConfig(tmp_path)).prediction == "epsilon"
+
     (tmp_path / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"cut")
     with pytest.raises(EllaError, match="diffusers can't open it"):
         load_base(BaseConfig(tmp_path))
 
 
+def test_a_file_that_says_that_it_predicts_the_velocity(tmp_path):
+    path = tmp_path / "base.safetensors"
+    tiny_models.draw_checkpoint(path)
+    save_file({**load_file(path), "v_pred": torch.tensor([])}, path)
+    with pytest.raises(EllaError, match=r"predicts v_prediction, .* is epsilon. Set .* to v"):
+        load_base(BaseConfig(path))
+    assert load_base(BaseConfig(path, "v")).prediction == "v_prediction"
+
+
 def test_what_is_no_base_is_refused(tmp_path):
     other = tmp_path / "sd2.safetensors"
     tiny_models.draw_checkpoint(other, context_dim=1024, use_linear_in_transformer=True)
+    inpainting = tmp_path / "inpainting.safetensors"
+    tiny_models.draw_checkpoint(inpainting, in_channels=9)
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(other.read_bytes()[:-100])
     none = tmp_path / "none.safetensors"
     save_file({"a": torch.zeros(1)}, none)
     for path, reason in (
         (other, "1024"),
+        (inpainting, "reads 9 channels, as one for inpainting"),
         (cut, "safetensors"),
         (none, "no U-Net"),
         (tmp_path / "absent", "no such file"),

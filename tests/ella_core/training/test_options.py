@@ -130,6 +130,8 @@ def test_export_writes_what_load_ella_reads(config):
         EllaError, match=r"no checkpoint of step 3: found step-00000002, step-00000004"
     ):
         export(made.run, step=3)
+    with pytest.raises(EllaError, match=r"absent has no checkpoint yet"):
+        export(made.run / "absent")
 
 
 def write_diffusers_folder(file, folder):
