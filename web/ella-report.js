@@ -10,6 +10,7 @@ import { reportWords } from "./ella-words.js"
 
 const EVENT = "ella.report"
 const REPORTING = new Set(["ELLATimestepConditioning", "ELLAConditioning", "ELLAPrompt"])
+const SAVES = "ELLASaveEmbeds" // shows the names of its files
 const NOTES = new Set(["frozen"]) // kinds of reports that nodes of others show
 const WIDTH = 360 // px of a new node, for its title and the lines of a report
 const WIDGET = "ella_report"
@@ -92,6 +93,15 @@ app.registerExtension({
     document.head.appendChild(document.createElement("style")).textContent = STYLE
     api.addEventListener(EVENT, listen)
     api.addEventListener("execution_start", forgetNotes)
+  },
+  // The editor shows texts of a run on some nodes of its own alone.
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name !== SAVES) return
+    const onExecuted = nodeType.prototype.onExecuted
+    nodeType.prototype.onExecuted = function (output, ...rest) {
+      onExecuted?.call(this, output, ...rest)
+      write(this, output.text.join("\n"))
+    }
   },
   // A node of a workflow gets its size after this.
   nodeCreated(node) {

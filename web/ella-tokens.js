@@ -14,15 +14,16 @@ import { countWords, reportWords } from "./ella-words.js"
 const KINDS = new Set(["loading", "reading", "prompt"]) // reports that the line shows
 const TICK = 300 // ms; a prompt is counted once it has not changed for this long
 const RETRY = 5000 // ms after an error
-const HEIGHT = 30 // px, with MARGIN above and below
+const HEIGHT = 30 // px, with one line, and MARGIN above and below
+const LINE = 15 // px
 const MARGIN = 4
 
 const STYLE = `
   .ella-tokens { box-sizing: border-box; contain: inline-size; padding: 0 7px; pointer-events: none;
-    font: 11px/15px Inter, Arial, sans-serif; color: var(--input-text); }
+    font: 11px/${LINE}px Inter, Arial, sans-serif; color: var(--input-text); }
   .ella-tokens.muted { color: var(--descrip-text); }
   .ella-tokens.stale { opacity: 0.6; }
-  .ella-tokens p { margin: 0; overflow: hidden; white-space: nowrap; text-overflow: ellipsis;
+  .ella-tokens p { margin: 0; overflow: hidden; white-space: pre; text-overflow: ellipsis;
     pointer-events: auto; }
   .ella-tokens [role=button] { cursor: pointer; text-decoration: underline; }
   .ella-tokens div { height: 3px; margin-top: 2px; border-radius: 2px; overflow: hidden;
@@ -52,12 +53,14 @@ class Counter {
     this.heard = undefined // the question during that run, as JSON
     this.retry = Infinity // when to ask the same again
     this.busy = false
+    this.lines = 1
+    const height = () => HEIGHT + LINE * (this.lines - 1)
     this.widget = node.addDOMWidget("ella_tokens", "ella_tokens", this.element, {
       serialize: false, // not sent with the prompt
       margin: MARGIN,
       getValue: () => "",
-      getMinHeight: () => HEIGHT,
-      getMaxHeight: () => HEIGHT,
+      getMinHeight: height,
+      getMaxHeight: height,
     })
     this.widget.serialize = false // and not saved in the workflow
     this.show("", { muted: true })
@@ -73,6 +76,7 @@ class Counter {
     const { line, title, muted, over, share, exact, action } = this.found
     const lastRun = this.result && t("last run: <report>", { report: this.result })
     this.line.textContent = this.progress ?? (exact ? line : (lastRun ?? line))
+    this.makeRoom()
     const acts = action && this.line.textContent === line
     this.line.onclick = acts ? action : null
     this.line.onkeydown = acts ? ({ key }) => key === "Enter" && action() : null
@@ -82,6 +86,15 @@ class Counter {
     this.bar.firstChild.style.width = `${100 * share}%`
     this.element.classList.toggle("muted", muted)
     this.element.classList.toggle("over", over)
+  }
+
+  makeRoom() {
+    const lines = this.line.textContent.split("\n").length
+    if (lines === this.lines) return
+    this.lines = lines
+    const { node } = this
+    node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])])
+    node.setDirtyCanvas(true, true)
   }
 
   hear(report) {
@@ -156,7 +169,7 @@ class Counter {
       const input = promptLabel(this.node)
       const count = countWords(answer)
       const counted = input ? t("<input>: <count>", { input, count }) : count
-      const line = [...unread(question.text), counted].join(" · ")
+      const line = [...unread(question.text), counted].join("\n")
       this.show(line, { over: answer.over, share, exact: !answer.about })
     }
   }

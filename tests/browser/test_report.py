@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 
+from bootstrap import ROOT
 from support.host import T5
 from support.prompts import (
     LINE,
@@ -15,7 +16,9 @@ from support.prompts import (
     small_workflow,
     tokens,
 )
+from support.workflows import small
 
+LIST = ROOT / "workflows/ella-prompt-list.json"
 SENTENCE = "A red cat sits on a blue chair, and it does not look at us."
 
 
@@ -125,3 +128,16 @@ def test_progress_goes_with_a_run_that_breaks_off(editor, workflow, node):
     assert editor.page.evaluate(found) == "loading the LLM T5 ..."
     editor.page.evaluate("app.api.dispatchCustomEvent('executing', null)")
     assert editor.page.evaluate(found) == line
+
+
+def test_the_names_of_saved_embeds_are_on_the_node(editor, host, renderer):
+    editor.load(small(host, LIST))
+    node = "app.graph.nodes.find((node) => node.type === 'ELLASaveEmbeds')"
+    height = editor.page.evaluate(f"{node}.size[1]")
+    run = editor.run()
+    assert run.error is None
+    names = run.outputs[str(editor.page.evaluate(f"{node}.id"))]["text"]
+    assert len(names) > 1
+    assert report(editor, node).splitlines() == names
+    editor.page.wait_for_timeout(500)
+    assert editor.page.evaluate(f"{node}.size[1]") == height, "the template has room for them"

@@ -16,6 +16,16 @@ REMEDIES = {
     "((red))": "write (words:1.2)",
     "__colour__": "put the words in, or use a wildcard node",
 }
+# On the screen: of the line, and of its node.
+BOTTOMS = """id => {
+  const { ds, canvas } = app.canvas
+  const { pos, size, widgets } = app.graph.getNodeById(id)
+  const line = widgets.find(({ name }) => name === "ella_tokens").element.querySelector("p")
+  const vue = document.querySelector(`[data-node-id="${id}"]`)
+  const bottom = vue ? vue.getBoundingClientRect().bottom
+    : canvas.getBoundingClientRect().top + (pos[1] + size[1] + ds.offset[1]) * ds.scale
+  return [line.getBoundingClientRect().bottom, bottom]
+}"""
 READ = "A (red:1.2) cat \\((not)\\), at 0:5 [maybe]; it BREAKs a __ line."
 
 
@@ -36,11 +46,23 @@ def line(editor, node, text, condition):
 
 def test_what_is_not_read_is_said_with_its_remedy(editor, node):
     for words, remedy in REMEDIES.items():
-        expected = f"“{words}” {PLAIN}{remedy} · "
+        expected = f"“{words}” {PLAIN}{remedy}"
         said = line(editor, node, f"A cat {words}", f"s => s.startsWith(`{expected}`)")
-        assert said.endswith(" of 128 tokens")
+        first, count = said.splitlines()
+        assert first == expected
+        assert count.endswith(" of 128 tokens")
     said = line(editor, node, READ, "s => s.endsWith('weighted')")
     assert PLAIN not in said
+
+
+def test_each_has_a_line_of_its_own_within_the_node(editor, renderer, node):
+    words = " ".join(REMEDIES)
+    said = line(editor, node, f"A cat {words}", "s => s.includes('((red))')")
+    assert len(said.splitlines()) == len(REMEDIES) + 1
+    editor.page.wait_for_timeout(500)
+    bottoms = editor.page.evaluate(BOTTOMS, editor.page.evaluate(f"{node}.id"))
+    assert bottoms[0] <= bottoms[1] + 1
+    line(editor, node, "A cat.", "s => s.split('\\n').length === 1")
 
 
 def test_the_words_that_were_drawn(editor, host, node):
