@@ -26,7 +26,8 @@ def export(
         `path`.
 
     Raises:
-        EllaError: there is no such checkpoint, or the disk is full or can't be written to.
+        EllaError: there is no such checkpoint, `path` is no `.safetensors`, or the disk is full or
+            can't be written to.
     """
     checkpoints = Checkpoints(run / "checkpoints").all()
     chosen = [c for c in checkpoints if step is None or int(c.name.split("-")[1]) == step]
@@ -38,6 +39,8 @@ def export(
         found = ", ".join(c.name for c in checkpoints)
         raise EllaError(f"{run} has no checkpoint of step {step}: found {found}. Set --step.")
     source, path = chosen[-1] / CONNECTOR, path or run / CONNECTOR
+    if path.suffix != source.suffix:
+        raise EllaError(f"Load ELLA opens only {source.suffix} files. Give {path} that ending.")
     part = path.with_name(path.name + ".part")
     connector = load_connector(source, dtype=torch.float16) if half else None
     with naming_failure(path, "Make room, or choose another place."):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..checkpoint import load_connector
-from ..config import ConnectorMetadata
+from ..config import PLAIN, ConnectorMetadata
 from ..connectors import Connector, build_connector
 from ..errors import EllaError
 from .bases import Base, load_base
@@ -99,6 +99,12 @@ def assemble(config: TrainConfig, device: torch.device) -> Parts:
 def _connector(config: TrainConfig, contract: Contract) -> Connector:
     if config.connector.init_from:
         connector = load_connector(config.connector.init_from, dtype=torch.float32)
+        if connector.recipe(contract.llm_type) != PLAIN:
+            raise EllaError(
+                f"{config.connector.init_from} is an LLM adapter, which wants prompts read within "
+                f"a template, and training reads captions as they stand. Set connector.init_from "
+                f"to a connector of ELLA's kind."
+            )
     else:
         torch.manual_seed(config.seed)
         connector = build_connector(config.connector_config)

@@ -19,6 +19,7 @@ from ella_core.training.order import Mixture, Order, Shuffled
 from ella_core.training.parts import assemble
 from ella_core.training.precompute import precompute
 from ella_core.training.trainer import Trainer
+from support.models import write_adapter
 from support.training import PICTURES, settings, write_pictures
 
 CPU = torch.device("cpu")
@@ -117,6 +118,13 @@ def test_what_does_not_fit_together_is_refused(config):
     ):
         with pytest.raises(EllaError, match=message):
             assemble(config(**changes), CPU)
+
+
+def test_an_llm_adapter_is_no_start_of_a_training(config, tmp_path):
+    """It would be trained on captions without the template that ComfyUI reads them in."""
+    write_adapter(path := tmp_path / "adapter.safetensors", llm_dim=64, wide=1, width=64)
+    with pytest.raises(EllaError, match=r"adapter\.safetensors is an LLM adapter"):
+        assemble(config(connector={"init_from": str(path)}), CPU)
 
 
 def test_a_base_without_vae_is_refused_before_it_should_draw_a_sheet(config, models, tmp_path):

@@ -3,28 +3,38 @@
 import re
 import runpy
 import shutil
+from collections import Counter
 
+import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+import tiny_models
 from bootstrap import ROOT, host_dir
 from ella_core.checkpoint import load_connector
 from ella_core.errors import EllaError
 from ella_core.training.bases import load_base
-from ella_core.training.batches import TrainingPictures, held_out, make_batch, to_tensors
+from ella_core.training.batches import (
+    TrainingPictures,
+    choose_caption,
+    held_out,
+    make_batch,
+    to_tensors,
+)
 from ella_core.training.cli import _parser
-from ella_core.training.config import BaseConfig
+from ella_core.training.config import BaseConfig, OptimiserConfig
 from ella_core.training.config_file import read_config
 from ella_core.training.export import export
 from ella_core.training.loss import Conditioning, NoiseLoss
 from ella_core.training.precompute import precompute
-from ella_core.training.trainer import Trainer
-from support.training import settings
+from ella_core.training.trainer import Trainer, lr_factor
+from support.training import SMALL_SDXL, settings
 
 CPU = torch.device("cpu")
 
@@ -132,6 +142,94 @@ def test_export_writes_what_load_ella_reads(config):
         export(made.run, step=3)
     with pytest.raises(EllaError, match=r"absent has no checkpoint yet"):
         export(made.run / "absent")
+    with pytest.raises(EllaError, match=r"opens only \.safetensors files. Give .*mine that"):
+        export(made.run, made.run / "mine")
+
+
+@pytest.fixture
+def _any_precision():
+    """accelerate keeps to one precision in a process; forget it before and after."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.usefixtures("_any_precision")
+def test_sdxl_trains_draws_sheets_and_exports_its_pool(config, data, tmp_path):
+    """In bf16, as presets do, from pictures of their own sizes."""
+    tiny_models.draw_checkpoint(path := tmp_path / "sdxl.safetensors", **SMALL_SDXL)
+    resampler = {"llm_dim": 64, "width": 32, "context_dim": 2048, "pooled_dim": 1280, "layers": 1}
+    resampler |= {"heads": 4, "num_latents": 4, "time": {"channels": 32, "dim": 16}}
+    made = config(
+        base={"path": str(path)},
+        connector={"resampler": resampler},
+        data={"resolution": 32, "sources": [{"pictures": str(data / "pictures")}]},
+        optimiser={},
+        precision="bf16",
+        steps=2,
+        sheet={"prompts": ["fog"], "steps": 2},
+    )
+    trainer = Trainer(made)
+    assert trainer.parts.lr == 1e-5
+    assert trainer.parts.base.unet.dtype == torch.bfloat16
+    before = {k: t.clone() for k, t in trainer.parts.connector.state_dict().items()}
+    trainer.train()
+    trained = load_connector(made.run / "connector.safetensors")
+    assert (trained.context_dim, trained.pooled_dim) == (2048, 1280)
+    after = trained.state_dict()
+    assert [key for key in before if torch.equal(before[key], after[key])] == []
+    assert Image.open(made.run / "sheets/step-00000002.jpg").size == (32, 32 + 14)
+
+
+def test_a_run_can_start_from_a_connector(config):
+    Trainer(first := config(steps=2)).train()
+    file = first.run / "connector.safetensors"
+    again = config(
+        run="again", steps=1, connector={"init_from": str(file)}, optimiser={"lr": 0.0}, seed=1
+    )
+    Trainer(again).train()
+    found, expected = load_file(again.run / "connector.safetensors"), load_file(file)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+    assert load_connector(again.run / "connector.safetensors").config.heads == 4
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]),
+        ("linear", [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.25, 0.5, 0.75, 1, 1, 0.853553, 0.5, 0.146447]),
+    ],
+)
+def test_learning_rates(schedule, expected):
+    options = OptimiserConfig(schedule=schedule, warmup=4)
+    assert [lr_factor(step, 8, options) for step in range(8)] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_gradient_is_clipped_to_the_norm(config):
+    def first_moment(**changes):
+        trainer = Trainer(config(run=f"{len(changes)}", optimiser={"lr": 1e-3, **changes}))
+        trainer._make_step(next(trainer._micro_batches()))
+        moments = [state["exp_avg"] for state in trainer._optimiser.state.values()]
+        return torch.cat([moment.flatten() for moment in moments]) / 0.1
+
+    whole, clipped = first_moment(), first_moment(max_grad_norm=1e-3)
+    assert whole.norm() > 1e-2
+    torch.testing.assert_close(clipped, whole * 1e-3 / whole.norm(), rtol=1e-3, atol=1e-9)
+
+
+def test_kinds_of_captions_come_by_their_shares():
+    captions = {0: "long", 1: "long", 2: "short", 3: "tags"}
+    rng = np.random.default_rng(0)
+
+    def shares(wanted):
+        drawn = Counter(choose_caption(captions, wanted, rng) for _ in range(4000))
+        return [drawn[number] / 4000 for number in captions]
+
+    assert shares({"long": 0.8, "short": 0.2}) == pytest.approx([0.4, 0.4, 0.2, 0], abs=0.03)
+    assert shares({}) == pytest.approx([0.25] * 4, abs=0.03)
+    assert shares({"absent": 1.0}) == pytest.approx([0.25] * 4, abs=0.03)
 
 
 def write_diffusers_folder(file, folder):
