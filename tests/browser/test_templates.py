@@ -29,6 +29,7 @@ def content(workflow, like):
     """
     for node, bundled in zip(workflow["nodes"], like["nodes"], strict=True):
         node.pop("widgets_values_named", None)
+        node.pop("order")  # recomputed, and another where a pack's node is missing
         for model in node["properties"].get("models", ()):
             model.pop("directory_invalid", None)  # of a pack that is not there
         values, count = node.get("widgets_values", []), len(bundled.get("widgets_values", ()))
