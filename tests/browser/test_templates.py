@@ -74,9 +74,11 @@ NOTE = """() => app.graph.nodes.find(({ type }) => type === "MarkdownNote").widg
 
 
 @pytest.mark.parametrize("language", ["zh", "ja"])
-def test_notes_groups_and_titles_are_in_the_language_of_the_editor(editor, host, language):
+@pytest.mark.usefixtures("open_editor")  # for the small models
+def test_notes_groups_and_titles_are_in_the_language_of_the_editor(browser, host, language):
     """Those of a note that somebody changed are theirs."""
-    editor.set_settings({"Comfy.Locale": language})
+    host.server.post("/settings", {"Comfy.Locale": language})
+    editor = Editor(browser, host.server)
     try:
         for path in WORKFLOWS:
             workflow = small(host, path)
@@ -93,8 +95,10 @@ def test_notes_groups_and_titles_are_in_the_language_of_the_editor(editor, host,
         editor.load(workflow)
         assert editor.page.evaluate(NOTE) == note["widgets_values"][0]
         assert editor.serialize()["groups"][0]["title"] == workflow["groups"][0]["title"]
+        assert not editor.errors, editor.errors
     finally:
-        editor.set_settings({"Comfy.Locale": "en"})
+        editor.page.close()
+        host.server.post("/settings", {"Comfy.Locale": "en"})
 
 
 # Pixels of each node that differ between links that are drawn and links that are hidden. The whole
@@ -138,10 +142,13 @@ def test_opens_and_is_saved_unchanged(editor, host, path):
     workflow = read(path)
     absent = other_packs.missing(host, workflow)
     editor.load(workflow)
-    models = {node["type"]: node["properties"].get("models", []) for node in workflow["nodes"]}
+    properties = {node["type"]: node["properties"] for node in workflow["nodes"]}
+    models = {kind: about.get("models", []) for kind, about in properties.items()}
     text = editor.complaints()  # of the real models, which are not there
-    assert all(model["name"] in text for files in models.values() for model in files)
-    assert all(kind in text for kind in absent)
+    here = [files for kind, files in models.items() if kind not in absent]
+    assert all(model["name"] in text for files in here for model in files)
+    # Newer editors name the pack.
+    assert all(kind in text or properties[kind]["cnr_id"] in text for kind in absent)
     assert all(models[kind] for kind in {*editor.red_nodes()} - absent)
     assert content(editor.serialize(), workflow) == content(read(path), workflow)
 
@@ -151,8 +158,8 @@ def test_is_converted_and_runs(editor, host, path):
     workflow = small(host, path)
     editor.load(workflow)
     absent = other_packs.missing(host, workflow)
-    assert bool(editor.complaints()) == bool(absent)
-    assert {*editor.red_nodes()} == absent
+    assert absent or not editor.complaints()  # newer editors don't mind what is bypassed
+    assert {*editor.red_nodes()} <= absent
     editor.close_dialogs()
     assert editor.api_form() == to_api(workflow, host.server.get("/object_info"))
     boxes = {node: pytest.approx(box) for node, box in editor.boxes().items()}
