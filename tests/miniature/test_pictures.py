@@ -50,7 +50,8 @@ def break_order(llms):
     shutil.copytree(llms / NAME, llms / "disordered")
     path = llms / "disordered/config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**config, "rope_theta": 1.5}), encoding="utf-8")
+    config["rope_parameters"]["rope_theta"] = 1.5
+    path.write_text(json.dumps(config), encoding="utf-8")
 
 
 def tokenizer(server):
