@@ -164,6 +164,45 @@ def test_perp_neg_and_averages_of_ella_of_sdxls_shape(host, prompts):
     assert seen.count(0) * 2 == seen.count(1)  # the empty prompt has a call of its own
 
 
+def test_concat_mask_and_ranges_of_ella_of_sdxls_shape(host, prompts):
+    graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
+    text = "Two blue dogs run."
+    third = graph.condition(text, "", model=graph.conditioning)[1]
+
+    def concat(to, source):
+        return graph.add("ConditioningConcat", conditioning_to=to, conditioning_from=source)
+
+    # All of one length: ComfyUI repeats the shorter of two contexts that it batches.
+    positive, negative = graph.conditioning[1], graph.conditioning[2]
+    masked = graph.add(
+        "ConditioningSetMask",
+        conditioning=concat(third, positive),
+        mask=graph.add("SolidMask", value=1.0, width=64, height=64),
+        strength=1.0,
+        set_cond_area="default",
+    )
+    first, then = (
+        graph.add("ConditioningSetTimestepRange", conditioning=cond, start=start, end=start + 0.5)
+        for cond, start in ((concat(positive, third), 0.0), (masked, 0.5))
+    )
+    both = graph.add("ConditioningCombine", conditioning_1=first, conditioning_2=then)
+    name = graph.recorded(positive=both, negative=concat(negative, negative), steps=4)
+    run(host, graph)
+    other = Prompt(host, text)
+
+    def two(one, two, timestep):
+        (first, pooled), (second, _) = one.ella(timestep), two.ella(timestep)
+        return torch.cat([first, second], dim=1), pooled
+
+    def in_range(timestep):
+        pair = (prompts[POSITIVE], other)
+        return two(*(pair if timestep > 500 else pair[::-1]), timestep)
+
+    empty = prompts[NEGATIVE]
+    found = check(host, name, [in_range, lambda timestep: two(empty, empty, timestep)])
+    assert {row.timestep > 500 for row in found} == {True, False}
+
+
 def test_a_controlnet_gets_what_the_unet_gets(host, prompts):
     graph = SDXLGraph(POSITIVE, NEGATIVE, ella=ELLA_SDXL)
     applied = graph.add(
