@@ -5,6 +5,7 @@ from dataclasses import replace
 import requests
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from ella_core.config import ADAPTER_RECIPES
 from support.sdxl import (
@@ -92,6 +93,20 @@ def test_what_does_not_belong_together(host, prompts):
         message = error_of(host, graph)
         assert "no U-Net with cross-attention" in message
         assert "Load an SDXL model" in message
+
+
+def test_an_adapter_of_jina_clip(host, prompts):
+    tensors = {
+        "seq_projection.0.weight": torch.zeros(64, 48),
+        "positional_embedding.weight": torch.zeros(32, 64),
+    }
+    save_file(tensors, jina := host.models / "llm_adapters/jina.safetensors")
+    graph = changed(graph := SDXLGraph(POSITIVE, NEGATIVE), graph.ella, ella_name=jina.name)
+    assert "adapter for Jina CLIP v2, which can't be used" in error_of(host, graph)
+    jina.unlink()
+    graph = SDXLGraph(POSITIVE, NEGATIVE)
+    graph.recorded()
+    run(host, graph)  # the server runs on
 
 
 def test_a_connector_without_a_pooled_embedding_needs_clips(host, prompts):
