@@ -106,9 +106,12 @@ def test_torchrun_does_too(config, straight, tmp_path):
     assert max(abs(loss - expected[step]) for step, loss in found.items()) < 1e-5
 
 
-def test_only_the_connector_changes(config):
-    trainer = Trainer(config(steps=2))
-    frozen = [trainer.parts.base.unet, trainer.parts.base.vae]
+def test_only_the_connector_changes(config, data):
+    """With LLM and VAE in use: pictures and captions are encoded while training."""
+    sources = [{"pictures": str(data / "pictures")}]
+    trainer = Trainer(config(steps=2, data={"resolution": 32, "sources": sources}))
+    llm = trainer.parts.encoders.captions.encoder.model
+    frozen = [trainer.parts.base.unet, trainer.parts.base.vae, llm]
     before = [weights_identity(module) for module in frozen]
     first = {k: t.clone() for k, t in trainer.parts.connector.state_dict().items()}
     trainer.train()
