@@ -1,10 +1,12 @@
 """Hashes of every context that a test read, to compare two versions of the pack bit by bit.
 
-ELLA_RECORD_CONTEXTS=/tmp/before.jsonl OMP_NUM_THREADS=1 python scripts/test.py tests/exactness
+ELLA_RECORD_CONTEXTS=/tmp/before.jsonl OMP_NUM_THREADS=1 PYTHONHASHSEED=0 \\
+    python scripts/test.py tests/exactness
 python tests/support/recording.py /tmp/before.jsonl /tmp/after.jsonl
 
 Run both versions on the same ComfyUI with the same tests, threads and a single worker: prompts
-that are computed together differ in the last digit from prompts that are computed alone.
+that are computed together differ in the last digit from prompts that are computed alone. Python's
+hash seed decides in which order ComfyUI runs the nodes of a graph, and so what is computed first.
 """
 
 import hashlib
