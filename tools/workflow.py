@@ -50,7 +50,7 @@ def to_api(workflow: dict[str, Any], infos: dict[str, Any]) -> API:
 def bypass(workflow: dict[str, Any], types: Collection[str]) -> dict[str, Any]:
     """Bypass the nodes of these types, in place.
 
-    And those that then lack an input, or that nothing else uses.
+    Nodes that then lack an input, or whose outputs nothing uses, are bypassed too.
     """
     nodes = workflow["nodes"]
     for node in nodes:
