@@ -5,12 +5,15 @@ shipped connector was aligned with tokens that are the same at every timestep.
 """
 
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import save_file
 
-from bootstrap import CACHE
+from bootstrap import CACHE, ROOT
 from comfyui import Server
 from miniature import evaluation, shipping, timesteps
 from smollm2 import NAME, unpack_smollm2
@@ -115,6 +118,24 @@ def test_one_node_paints_the_same(server):
         strict=True,
     )
     assert all((four == one).all() for four, one in pairs)
+
+
+def test_the_graph_of_the_page_about_the_api(server):
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    graph = json.loads(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1])
+    (prompt,) = PROMPTS[:1]
+    names = {"ckpt_name": shipping.CHECKPOINT, "ella_name": shipping.CONNECTOR}
+    chosen = {**names, **evaluation.SAMPLING, "seed": prompt.seed}
+    for node in graph.values():
+        node["inputs"] |= {k: v for k, v in chosen.items() if k in node["inputs"]}
+    graph["2"]["inputs"]["llm_name"] = NAME  # the broken ones fit, too
+    graph["3"]["inputs"]["positive"] = prompt.text
+    result = server.run(graph)
+    assert result.error is None, result.error
+    (saved,) = result.outputs["7"]["images"]
+    picture = Image.open(server.base / "output" / saved["filename"]).convert("RGB")
+    pixels = np.asarray(picture, np.float32) / 255
+    assert evaluation.judge_all([pixels], [prompt])["objects_right"] == 1
 
 
 @pytest.mark.parametrize("broken", [tokenizer, llm, connector, wrapper])
