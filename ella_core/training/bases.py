@@ -70,14 +70,20 @@ def load_base(config: BaseConfig) -> Base:
     for module in (base.unet, base.vae):
         if module is not None:
             module.eval().requires_grad_(False)
-    wanted = "v_prediction" if config.prediction == "v" else "epsilon"
-    if base.prediction not in (None, wanted):
-        other = "v" if wanted == "epsilon" else "epsilon"
-        raise EllaError(
-            f"The base {path} says that it predicts {base.prediction}, and base.prediction is "
-            f"{config.prediction}. Set base.prediction to {other}."
-        )
-    return replace(base, prediction=wanted)
+    return replace(base, prediction=_prediction(base.prediction, config))
+
+
+def _prediction(said: str | None, config: BaseConfig) -> str:
+    """Return what the base predicts in diffusers' terms, if files and config agree about it."""
+    names = {"epsilon": "epsilon", "v": "v_prediction"}
+    if said in (None, names[config.prediction]):
+        return names[config.prediction]
+    remedies = (f"Set base.prediction to {ours}" for ours, name in names.items() if name == said)
+    remedy = next(remedies, "Only bases that predict epsilon or v can be trained on")
+    raise EllaError(
+        f"The base {config.path} says that it predicts {said}, and base.prediction is "
+        f"{config.prediction}. {remedy}."
+    )
 
 
 def _check_channels(unet: Any) -> None:

@@ -153,6 +153,10 @@ def test_a_diffusers_folder_is_the_same_base(with_kl_vae, tmp_path):
     with pytest.raises(EllaError, match=r"predicts epsilon, .* is v. Set base.prediction to eps"):
         load_base(BaseConfig(tmp_path, "v"))
     assert load_base(BaseConfig(tmp_path)).prediction == "epsilon"
+    (tmp_path / "scheduler/scheduler_config.json").write_text('{"prediction_type": "sample"}')
+    for ours in ("epsilon", "v"):
+        with pytest.raises(EllaError, match=r"predicts sample, .* Only bases that predict eps"):
+            load_base(BaseConfig(tmp_path, ours))
 
     (tmp_path / "unet/diffusion_pytorch_model.safetensors").write_bytes(b"cut")
     with pytest.raises(EllaError, match="diffusers can't open it"):

@@ -1,6 +1,7 @@
 """Presets: each counts the paper's parameters, and makes a step at full size on the meta device."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from ella_core.training.config_file import load_config
 from ella_core.training.loss import Conditioning, NoiseLoss
 
 # The paper's, to the digit where it can be computed: Table 6, and section 5.1. LLaMA-2 13B is 5120
-# wide. SDXL's 0.47B are 466,546,688 without the attention pool that the authors added.
+# wide. Of SDXL's, 466,546,688 are the paper's 0.47B; the rest is the authors' attention pool.
 PARAMETERS = {
     "sd15-flan-t5-xl": 66_820_608,
     "sd15-tinyllama-mlp": 2_164_224,
@@ -23,8 +24,10 @@ PARAMETERS = {
     "sd15-tinyllama-adaln-zero": 73_907_712,
     "sd15-tinyllama-adaln": 66_820_608,
     "sd15-llama-2-13b": 69_179_904,
-    "sdxl-flan-t5-xl-512": None,
+    "sdxl-flan-t5-xl-512": 485_956_864,
+    "sdxl-flan-t5-xl-1024": 485_956_864,
 }
+SDXL_WITHOUT_POOL = 466_546_688
 SDXL_UNET = {
     "block_out_channels": (320, 640, 1280),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -45,28 +48,35 @@ def preset(name):
 
 def test_all_presets_are_known():
     found = {path.stem for path in (ROOT / "configs").glob("sd*.yaml")}
-    assert found == {*PARAMETERS, "sdxl-flan-t5-xl-1024"}
-    assert preset("sdxl-flan-t5-xl-1024").connector.init_from
+    assert found == set(PARAMETERS)
+
+
+def connector_config(name):
+    """Return the preset's connector, or that of the preset that it goes on from."""
+    config = preset(name)
+    if config.connector.init_from:
+        folder = config.connector.init_from.parent
+        name, config = folder.name, preset(folder.name)
+        assert folder == Path(config.run), "it goes on from what no preset makes"
+    return config.connector_config
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_preset_counts_the_papers_parameters_and_makes_a_step(name):
     config, sdxl = preset(name), name.startswith("sdxl")
+    wanted = connector_config(name)
     with torch.device("meta"):
-        connector = build_connector(config.connector_config)
+        connector = build_connector(wanted)
         unet = UNet2DConditionModel(**SDXL_UNET if sdxl else {"cross_attention_dim": 768})
-    count = sum(p.numel() for p in connector.parameters())
+    assert sum(p.numel() for p in connector.parameters()) == PARAMETERS[name]
     if sdxl:
-        without_pool = dataclasses.replace(config.connector_config, pooled_dim=None)
         with torch.device("meta"):
-            tsc = build_connector(without_pool)
-        assert sum(p.numel() for p in tsc.parameters()) == 466_546_688
-        assert count > 466_546_688
-    else:
-        assert count == PARAMETERS[name]
+            tsc = build_connector(dataclasses.replace(wanted, pooled_dim=None))
+        assert sum(p.numel() for p in tsc.parameters()) == SDXL_WITHOUT_POOL
 
     base = Base("sdxl" if sdxl else "sd15", unet.requires_grad_(False), None)
-    latents = torch.empty(2, 4, 64, 64, device="meta")
+    side = config.data.resolution // 8
+    latents = torch.empty(2, 4, side, side, device="meta")
     batch = Tensors(
         latents,
         torch.empty(2, 128, connector.llm_dim, device="meta"),
