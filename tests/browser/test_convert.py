@@ -137,7 +137,7 @@ def test_the_connector_chooses_the_llm_unless_there_is_a_loader_that_fits(editor
     editor.page.evaluate(BUILD, SHAPES["hires fix"][:7])
     command(editor)
     ((_, connector, *_),) = editor.page.evaluate(LOADERS)
-    editor.page.evaluate("app.graph.clear()")
+    editor.clear()
     editor.page.evaluate(BUILD, SHAPES["hires fix"][:7])
     other = [] if there is None else [["ELLALoadModels", there, T5, "fp32"]]
     for _, *values in other:
