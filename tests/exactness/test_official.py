@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from support.exactness import NEGATIVE, POSITIVE, WIDTH
-from support.host import T5, plain_tokens
+from support.host import T5, plain_tokens, relative_error
+
+# Relative, L2. Some processors round differently in passes of another length.
+SAME = 1e-5
 
 SCHEDULES = [
     {"scheduler": "normal"},
@@ -230,7 +233,7 @@ def test_one_call_a_step_and_the_same_picture_with_a_patched_model(exact, new_gr
             (model, *ours),
         ],
     )
-    assert all(torch.equal(other, first) for other in others)
+    assert max(relative_error(other, first) for other in others) < SAME
 
 
 def test_other_conditionings_are_as_they_were_afterwards(exact, new_graph):
@@ -261,8 +264,8 @@ def test_beside_a_lora_hook(exact, new_graph):
             hooked = graph.add("PairConditioningSetProperties", **pair, **hooks)
             triples.append((model, hooked[0], hooked[1]))
     theirs, ours, without, _ = compared(exact, graph, triples)
-    assert torch.equal(theirs, ours)
-    assert not torch.equal(theirs, without)
+    assert relative_error(ours, theirs) < SAME
+    assert relative_error(without, theirs) > 100 * SAME
 
 
 def test_with_a_controlnet(exact, new_graph):
@@ -275,7 +278,7 @@ def test_with_a_controlnet(exact, new_graph):
         controlled = graph.add("ControlNetApplyAdvanced", **pair, **inputs)
         triples.append((model, controlled[0], controlled[1]))
     theirs, ours = compared(exact, graph, triples)
-    assert torch.equal(theirs, ours)
+    assert relative_error(ours, theirs) < SAME
 
 
 def test_concat_puts_it_second(exact, new_graph):

@@ -170,9 +170,10 @@ def test_bars_of_the_pass_and_of_the_sampler_do_not_mix(host, texts):
     assert result.error is None, result.error
     assert moves(result, graph.conditioning)[-2:] == [(0, 1), (1, 1)]
     assert [p for p in heard if p[0] == graph.conditioning.id] == []
-    assert [p for p in heard if p[0] == sampler.id] == [
-        (sampler.id, step, STEPS) for step in range(1, STEPS + 1)
-    ]
+    bar = [(done, of) for node, done, of in heard if node == sampler.id]
+    # ComfyUI 0.33 leaves out what follows within 0.1 s, and the end never.
+    assert bar[-1] == (STEPS, STEPS)
+    assert bar == sorted({(step, STEPS) for step in range(1, STEPS + 1)} & {*bar})
 
 
 def test_loading_the_llm_and_reading_in_chunks(host):
