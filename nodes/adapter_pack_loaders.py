@@ -60,7 +60,7 @@ class _LoadsLLM(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model_name: str | None, **_: Any) -> str | None:
         """Load again if the LLM's files were replaced on the disk."""
-        return model_name and folders.file_identity(folders.llm_path(model_name))
+        return model_name and folders.llm_identity(folders.llm_path(model_name))
 
     @classmethod
     def execute(cls, model_name: str, **_: Any) -> io.NodeOutput:

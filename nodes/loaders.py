@@ -95,7 +95,7 @@ class ELLALoadLLM(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, llm_name: str | None, dtype: str | None = "auto") -> str | None:
         """Load again if the LLM's files were replaced on the disk."""
-        return llm_name and folders.file_identity(folders.llm_path(llm_name))
+        return llm_name and folders.llm_identity(folders.llm_path(llm_name))
 
     @classmethod
     def execute(cls, llm_name: str, dtype: str = "auto") -> io.NodeOutput:

@@ -113,7 +113,7 @@ class T5TextEncoderLoader(io.ComfyNode):
         cls, name: str | None, max_length: int | None, dtype: str | None
     ) -> str | None:
         """Load again if the LLM's files were replaced on the disk."""
-        return name and folders.file_identity(folders.llm_path(name))
+        return name and folders.llm_identity(folders.llm_path(name))
 
     @classmethod
     def execute(cls, name: str, max_length: int, dtype: str) -> io.NodeOutput:

@@ -82,7 +82,7 @@ class ELLALoadModels(io.ComfyNode):
         if ella_name is None or llm_name is None:
             return None
         ella, llm = _paths(ella_name, llm_name)
-        return f"{folders.file_identity(ella)}\n{folders.file_identity(llm)}"
+        return f"{folders.file_identity(ella)}\n{folders.llm_identity(llm)}"
 
     @classmethod
     def execute(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import EllaError
 from .gguf import cached_tokenizer, from_json, to_json
-from .loading import TokenizerPlaces, load_tokenizer
+from .loading import TokenizerPlaces, check_text_encoder, load_tokenizer
 from .tokenizer import PromptTokenizer
 
 _PACK = Path(__file__).parents[2]
@@ -26,6 +26,7 @@ async def load_gguf_tokenizer_separately(path: Path, cache: Path) -> PromptToken
     Raises:
         EllaError: see `load_tokenizer`.
     """
+    await asyncio.to_thread(check_text_encoder, path)  # a process would take seconds to say so
     kept = await asyncio.to_thread(cached_tokenizer, path, cache)
     if kept is not None:
         return kept

@@ -16,6 +16,11 @@ from .folder import TOKENIZER_FILES, check_no_pointer
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+# Beside TOKENIZER_FILES.
+_SETTINGS = (
+    *("tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"),
+    *("merges.txt", "added_tokens.json"),
+)
 _MAX_HEADER = 100_000_000  # bytes, as in the safetensors library
 
 _T5_QUERY = "encoder.block.{}.layer.0.SelfAttention.q.weight"
@@ -86,7 +91,7 @@ def open_tokenizer(path: Path, comfyui_tokenizers: Path | None) -> Any:
 
     shapes = _shapes(path)
     rows = _vocabulary(shapes)
-    places = [path.with_suffix(""), path.parent]
+    places = _own_places(path)
     if comfyui_tokenizers is not None and rows in _COMFYUI_TOKENIZERS:
         places.append(comfyui_tokenizers / _COMFYUI_TOKENIZERS[rows])
     has_own = "spiece_model" in shapes
@@ -107,6 +112,15 @@ def open_tokenizer(path: Path, comfyui_tokenizers: Path | None) -> Any:
         f"its tokenizer is not there: put the tokenizer.json (or spiece.model) of the repository "
         f"that it was made from into the folder {places[0]}"
     )
+
+
+def tokenizer_files(path: Path) -> list[Path]:
+    """Return the files beside a single file that may belong to its tokenizer; not all are there."""
+    return [place / name for place in _own_places(path) for name in (*TOKENIZER_FILES, *_SETTINGS)]
+
+
+def _own_places(path: Path) -> list[Path]:
+    return [path.with_suffix(""), path.parent]
 
 
 def _own_tokenizer(path: Path) -> Any:

@@ -62,6 +62,14 @@ def test_says_what_it_has_read_and_what_sampling_needed(host):
     assert said[-1].startswith(f"positive {n}, negative {m} tokens ·\nconnector: 1 pass for 6")
 
 
+def test_a_connector_of_another_pack(host):
+    graph = EllaGraph()
+    foreign = graph.add("TestForeignConnector")
+    graph.conditioning = one_node(graph, POSITIVE, ella=foreign)
+    graph.save(graph.sample(record=False, steps=1))
+    assert_fails(host, graph, "ELLAPrompt", "got a dict, which another node pack made")
+
+
 def test_a_checkpoint_without_clip(host):
     graph = EllaGraph()
     graph.conditioning = one_node(graph, POSITIVE, clip=graph.checkpoint[1])

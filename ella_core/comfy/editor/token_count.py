@@ -18,7 +18,7 @@ from ...config import (
     recipe_of,
 )
 from ...errors import EllaError
-from ..files.folders import connector_path, file_identity, llm_path
+from ..files.folders import connector_path, llm_identity, llm_path
 from ..files.preset import AUTO, choose_connector, choose_llm
 
 if TYPE_CHECKING:
@@ -216,4 +216,4 @@ def _chosen(ella_name: str | None, llm_name: str) -> tuple[str | None, str]:
 
 def _identified(llm_name: str) -> tuple[Path, str]:
     path = llm_path(llm_name)
-    return path, file_identity(path)
+    return path, llm_identity(path)

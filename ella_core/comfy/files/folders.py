@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import folder_paths
@@ -177,7 +177,26 @@ def file_identity(path: Path) -> str:
     Returns:
         Path, bytes and time of the last change of each file, a line each.
     """
-    files = path.iterdir() if path.is_dir() else [path]
+    return _identify(path.iterdir() if path.is_dir() else [path])
+
+
+def llm_identity(path: Path) -> str:
+    """Identify the files of an LLM, so that a replaced one is noticed.
+
+    Args:
+        path: as `llm_path` returns it. The tokenizer of a single file lies beside it.
+
+    Returns:
+        See `file_identity`.
+    """
+    if path.is_dir():
+        return file_identity(path)
+    from ...text_encoders.single_file import tokenizer_files
+
+    return _identify([path, *tokenizer_files(path)])
+
+
+def _identify(files: Iterable[Path]) -> str:
     lines = []
     for file in sorted(file for file in files if file.is_file() and file.name[0] != "."):
         stat = file.stat()

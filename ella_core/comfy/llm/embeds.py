@@ -106,13 +106,21 @@ class LLMEmbeds:
     def check_same_llm(self, other: "LLMEmbeds") -> None:
         """Refuse two prompts that two LLMs have read, because a connector knows one LLM.
 
+        Embeds from a file carry the name that the LLM has where they were saved, so the names
+        decide only where nothing else is known.
+
         Raises:
             EllaError: two LLMs have read them.
         """
-        if (self.llm, self.width) != (other.llm, other.width):
+        if self.identity and other.identity:
+            same = self.identity == other.identity
+        else:
+            same = self.llm == other.llm
+        if not same or self.width != other.width:
             raise EllaError(
                 f"One prompt was read by {self.llm}, the other by {other.llm}. Connect both "
-                f"LLM Text Encode (ELLA) nodes to the same Load LLM (ELLA)."
+                f"LLM Text Encode (ELLA) nodes to the same Load LLM (ELLA), and save embeds of a "
+                f"file again with it."
             )
 
 

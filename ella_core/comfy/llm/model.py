@@ -15,7 +15,7 @@ from comfy.utils import ProgressBar
 from ...config import ADAPTER_RECIPES, PLAIN, QUANTIZATIONS, PromptTemplate, ReadingRecipe
 from ...errors import EllaError
 from ..editor.events import send_report
-from ..files.folders import file_identity
+from ..files.folders import llm_identity
 from ..memory import Holder, WholeModelPatcher
 from .embeds import Asked, LLMEmbeds
 from .writing import WritingLLM
@@ -68,7 +68,7 @@ class LLM:
         self._opened_with = (name, path, dtype)
         self.name = name
         self._path = path
-        self._identity = file_identity(path)
+        self._identity = llm_identity(path)
         self._encoder: TextEncoder | None = None
         self.patcher: WholeModelPatcher | None = None
         self._writing = WritingLLM(name, path, self._dtype)
@@ -184,7 +184,7 @@ class LLM:
                     on_tokenizer=lambda: bar.update_absolute(1),
                     places=tokenizer_places(),
                 )
-            if file_identity(self._path) != self._identity:
+            if llm_identity(self._path) != self._identity:
                 raise EllaError(
                     f"The files of the LLM {self.name} have changed since Load LLM (ELLA) looked "
                     f"at them. Queue the prompt again."

@@ -71,17 +71,22 @@ def load_ella(path: Path) -> ELLA:
     return ELLA(path.name, patcher)
 
 
+def _check_ours(ella: object) -> None:
+    """Refuse what another pack has put on the ELLA wire, which has the same name there."""
+    if not isinstance(ella, ELLA):
+        raise EllaError(
+            f"The ELLA input got a {type(ella).__name__}, which another node pack made. Connect "
+            f"Load ELLA of this pack to it."
+        )
+
+
 def check_features(ella: ELLA, embeds: LLMEmbeds) -> None:
     """Refuse an LLM that the connector was not trained with.
 
     Raises:
         EllaError: their widths differ; or another pack made what is on the ELLA wire.
     """
-    if not isinstance(ella, ELLA):
-        raise EllaError(
-            f"The ELLA input got a {type(ella).__name__}, which another node pack made. Connect "
-            f"Load ELLA of this pack to it."
-        )
+    _check_ours(ella)
     found, expected = embeds.width, ella.connector.llm_dim
     if found != expected:
         wanted = LLM_NAMES.get(expected, f"an LLM of width {expected}")
@@ -129,8 +134,10 @@ def check_model(model: Any, ella: ELLA) -> None:
     """Refuse a BaseModel (what a MODEL patches) that the connector was not trained for.
 
     Raises:
-        EllaError: not a U-Net with cross-attention, or one of another width.
+        EllaError: not a U-Net with cross-attention, or one of another width; or another pack made
+            what is on the ELLA wire.
     """
+    _check_ours(ella)
     expected = ella.connector.context_dim
     wanted = MODEL_NAMES.get(expected, f"a U-Net of width {expected}")
     unet = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)  # torch.compile's

@@ -67,3 +67,18 @@ def test_connectors_of_both_folders(tmp_path, monkeypatch):
     assert found == ["b.safetensors", "both.safetensors", "a.safetensors"]
     assert folders.connector_path("a.safetensors").parent == places["llm_adapters"]
     assert folders.connector_path("both.safetensors").parent == places["ella"]
+
+
+@pytest.mark.parametrize("place", ["gemma", ""])
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "merges.txt"])
+def test_the_tokenizer_of_a_single_file_belongs_to_its_identity(tmp_path, place, name):
+    model = tmp_path / "gemma.safetensors"
+    model.touch()
+    identities = [folders.llm_identity(model)]
+    (tmp_path / "another.safetensors").touch()
+    assert folders.llm_identity(model) == identities[0]
+    for content in ("one", "the other"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / name).write_text(content)
+        identities.append(folders.llm_identity(model))
+    assert len({*identities}) == 3

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ella_core.config import ADAPTER_RECIPES, PLAIN, PromptTemplate
+from ella_core.errors import EllaError
 from ella_core.text_encoders import encode_prompt, load_text_encoder
 from support.llms import write_gemma
 from support.models import write_llama
@@ -109,3 +110,13 @@ def test_a_text_without_markup_has_no_weights(gemma):
     escaped = TEXT.replace("(", "\\(").replace(")", "\\)")
     torch.testing.assert_close(features(prompt), expected(gemma, GEMMA, escaped))
     assert features(prompt).shape[1] > expected(gemma, GEMMA).shape[1]
+
+
+def test_the_name_of_an_llm_matters_only_where_nothing_else_is_known(gemma, tmp_path):
+    """Embeds from a file carry the name that it has where they were saved."""
+    write_llama(tmp_path / "llama")
+    one, two = (LLM(name, gemma, "fp32").encode(TEXT, 0) for name in ("gemma", "another name"))
+    assert one.blended_with(two, 0.5).parts
+    other = LLM("gemma", tmp_path / "llama", "fp32").encode(TEXT, 0)
+    with pytest.raises(EllaError, match="One prompt was read by gemma, the other by gemma"):
+        one.blended_with(other, 0.5)
