@@ -3,6 +3,7 @@
 
 import { app } from "../../scripts/app.js"
 import { fileName, openDialog } from "./ella-download.js"
+import { allNodes } from "./ella-links.js"
 import { isOurs } from "./ella-pack.js"
 import { t } from "./ella-texts.js"
 
@@ -30,22 +31,17 @@ const RELEASED = new Set([
 const AUTO = "auto" // offers itself
 const NOTHING = /^models\/.*: put / // what the list holds where nothing is installed
 
-function nodesOf(graph) {
-  return graph.nodes.flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])])
-}
-
 function installed({ options }) {
   return options.values.filter((value) => value !== AUTO && !NOTHING.test(value))
 }
 
 function loaderWidgets() {
-  const loaders = nodesOf(app.graph).filter(
+  const loaders = allNodes().filter(
     (node) => node.comfyClass in LOADERS && isOurs(node.constructor.nodeData),
   )
-  const widgets = loaders.flatMap((node) =>
+  return loaders.flatMap((node) =>
     node.widgets.filter(({ name }) => LOADERS[node.comfyClass].includes(name)),
   )
-  return [...new Set(widgets)]
 }
 
 // With auto only what is not there at all is missing.

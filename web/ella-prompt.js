@@ -1,6 +1,6 @@
 // Finds what a prompt's node will read, as far as that is known before the run.
 
-import { app } from "../../scripts/app.js"
+import { inputOf, usesOf } from "./ella-links.js"
 import { t } from "./ella-texts.js"
 
 // Nodes that output the value of their widget "value".
@@ -126,10 +126,6 @@ function labelOf(slot, name) {
   return slot?.label || slot?.localized_name || name
 }
 
-function inputOf(node, name) {
-  return node.inputs?.find((input) => input.name === name)
-}
-
 // Return where an input's value comes from: widgets ({ widget }, undefined for an input without one)
 // or outputs of other nodes ({ node, slot, within }). There are several if a subgraph is used several
 // times, unless `within` lists the subgraph nodes to go through, from the outside in.
@@ -145,15 +141,6 @@ function follow(graph, link, within) {
   }
   const uses = within.length ? [within.at(-1)] : usesOf(graph)
   return uses.flatMap((use) => origins(use, use.inputs[link.origin_slot], within.slice(0, -1)))
-}
-
-function usesOf(subgraph) {
-  return [...new Set(subgraphNodes(app.graph))].filter((node) => node.subgraph === subgraph)
-}
-
-function subgraphNodes(graph) {
-  const here = graph.nodes.filter((node) => node.subgraph)
-  return [...here, ...here.flatMap((node) => subgraphNodes(node.subgraph))]
 }
 
 // Return the widgets behind an input, through reroutes and subgraphs: none if nothing is connected,
