@@ -31,6 +31,9 @@ const RELEASED = new Set([
 const AUTO = "auto" // offers itself
 const NOTHING = /^models\/.*: put / // what the list holds where nothing is installed
 
+// Questions answered with no. Undo and a change of tabs load a graph again.
+const declined = new Set()
+
 function installed({ options }) {
   return options.values.filter((value) => value !== AUTO && !NOTHING.test(value))
 }
@@ -63,6 +66,11 @@ function hasOneOther(widget) {
   return wanted === found || !(RELEASED.has(wanted) && RELEASED.has(found))
 }
 
+function question(widget) {
+  const values = { missing: widget.value, installed: installed(widget)[0] }
+  return t("<missing> is not installed. Use <installed>?", values)
+}
+
 async function offer() {
   const named = loaderWidgets()
   const missing = named.filter(isMissing)
@@ -71,17 +79,16 @@ async function offer() {
   // The dialog asks the disk, which may have less than the lists here.
   const wanted = named.filter((widget) => widget.value !== AUTO || isMissing(widget))
   if (others.some(isOffered)) offerDownload(wanted.map(({ value }) => value))
-  if (!widgets.length) return
-  const lines = widgets.map((widget) =>
-    t("<missing> is not installed. Use <installed>?", {
-      missing: widget.value,
-      installed: installed(widget)[0],
-    }),
-  )
-  const message = [...new Set(lines)].join("\n")
+  const open = widgets.filter((widget) => !declined.has(question(widget)))
+  if (!open.length) return
+  const questions = [...new Set(open.map(question))]
+  const message = questions.join("\n")
   const agreed = await app.extensionManager.dialog.confirm({ title: "ELLA", message })
-  if (!agreed) return
-  for (const widget of widgets) widget.value = installed(widget)[0]
+  if (!agreed) {
+    for (const each of questions) declined.add(each)
+    return
+  }
+  for (const widget of open) widget.value = installed(widget)[0]
   app.canvas.setDirty(true, true)
 }
 

@@ -13,6 +13,7 @@ from support.host import T5
 from support.hub import MAIN, REPO, T5_FOLDER, Hub, remove_models, small_repository
 from support.prompts import report, say, small_workflow
 from tiny_models import write_t5
+from workflow import set_widgets
 
 TEXT = "A red cat sits on a blue chair, and it does not look at us."
 LONG = f"{TEXT} " * 80  # more than a thousand tokens
@@ -69,6 +70,20 @@ def test_the_only_llm_is_offered_for_a_missing_one(editor):
     dialog.get_by_role("button", name="确认").click()
     llm = "app.graph.nodes.find((node) => node.type === 'ELLALoadLLM').widgets[0].value"
     editor.page.wait_for_function(f"{llm} === 't5'")
+
+
+def test_a_declined_offer_is_not_repeated(editor):
+    """Undo, redo and a change of tabs load the graph again."""
+    workflow = set_widgets(small_workflow(), llm_name="not there")
+    dialog = editor.page.locator(".global-dialog, [role=dialog][data-dismissable-layer]")
+    offer = dialog.filter(has_text="未安装 not there。要使用 t5 吗？")
+    editor.load(workflow)
+    offer.get_by_role("button", name="取消").click()
+    offer.wait_for(state="hidden")
+    editor.load(workflow)
+    assert offer.count() == 0
+    editor.load(set_widgets(workflow, llm_name="nor this"))
+    dialog.filter(has_text="未安装 nor this。要使用 t5 吗？").wait_for(timeout=20_000)
 
 
 def test_the_token_count(editor, server):
