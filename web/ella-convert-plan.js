@@ -62,15 +62,22 @@ function passedOn({ name }, outputs) {
   return (same.length ? same : found).map(({ slot }) => slot)
 }
 
-// Names of the files that a MODEL comes from.
-function filesOf(node, input, names = new Set()) {
-  for (const origin of originsOf(node, input)) {
-    const models = origin.node.inputs?.filter(({ type }) => ["MODEL", "*"].includes(type)) ?? []
-    for (const each of models) filesOf(origin.node, each, names)
-    const named = origin.node.widgets?.filter(({ name }) => FILES.has(name)) ?? []
-    for (const { value } of named) names.add(value)
+function isModel(slot) {
+  return ["MODEL", "*"].includes(slot?.type)
+}
+
+// Collect the names of the files that a MODEL comes from, and the titles of the nodes that it comes
+// from without one.
+function sourcesOf(node, input, files, others) {
+  for (const { node: origin, slot } of originsOf(node, input)) {
+    const models = origin.inputs?.filter((each) => isModel(each) && each.link != null) ?? []
+    for (const each of models) sourcesOf(origin, each, files, others)
+    const named = origin.widgets?.filter(({ name }) => FILES.has(name)) ?? []
+    for (const { value } of named) files.add(value)
+    // What else goes into a node that takes anything, a number for example, is no MODEL.
+    const begins = !models.length && !named.length && isModel(origin.outputs[slot])
+    if (begins) others.add(origin.title)
   }
-  return names
 }
 
 async function widths(models) {
@@ -98,7 +105,8 @@ function connectorFor(models, found) {
 }
 
 // Return what to do: `turned` has encoders with their uses ({ node, model, side }) and connector,
-// `left` the other nodes with the reason, `unknown` the files of which nothing is known.
+// `left` the other nodes with the reason, `unknown` the files of which nothing is known, and the nodes
+// that a MODEL comes from without a file's name.
 export async function makePlan(encoders) {
   const [turned, left] = [[], []]
   for (const encoder of encoders) {
@@ -110,20 +118,22 @@ export async function makePlan(encoders) {
     else turned.push({ encoder, uses })
   }
   for (const each of turned) {
-    each.models = each.uses.reduce(
-      (names, { node, model }) => filesOf(node, node.inputs[model], names),
-      new Set(),
-    )
+    each.models = new Set()
+    each.loaders = new Set()
+    for (const { node, model } of each.uses) {
+      sourcesOf(node, node.inputs[model], each.models, each.loaders)
+    }
   }
   const found = await widths([...new Set(turned.flatMap(({ models }) => [...models]))])
-  const unknown = Object.keys(found.models).filter((name) => found.models[name] === null)
   const fitting = turned.filter((each) => {
     const { connector, problem } = connectorFor(each.models, found)
     each.connector = connector
     if (problem) left.push({ node: each.encoder, problem })
     return !problem
   })
-  return { turned: fitting, left, unknown }
+  const files = Object.keys(found.models).filter((name) => found.models[name] === null)
+  const loaders = fitting.flatMap((each) => [...each.loaders])
+  return { turned: fitting, left, unknown: [...new Set([...files, ...loaders])] }
 }
 
 // Whether the graph that is open still has the nodes of a plan.

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from bootstrap import ROOT
-from support.graph_shapes import BUILD, SHAPES
+from support.graph_shapes import BUILD, SHAPES, base, sample
 from support.host import T5
 from support.same_graph import signatures, unpatched
 from support.workflows import small
@@ -296,6 +296,23 @@ def test_what_cannot_be_turned_is_left_and_said(editor):
     ]
     kept = editor.page.evaluate("app.graph.nodes.map(n => n.title)")
     assert {"Two", "Three", "Four", "Five", "Nine"} <= {*kept}
+
+
+NO_FILE = [
+    *base(),
+    ("loader", "DiffusersLoader", {"title": "A loader"}, {}),
+    ("shift", "ModelSamplingDiscrete", {}, {"model": ["loader", 0]}),
+    *sample(model=("shift", 0)),
+]
+
+
+@pytest.mark.parametrize("shape", [NO_FILE, SHAPES["hires fix"][:7]], ids=["without", "with"])
+def test_a_model_from_a_loader_without_a_file_is_named(editor, shape):
+    editor.page.evaluate(BUILD, shape)
+    heard = command(editor)
+    assert "ELLA reads 2 prompts now" in heard
+    named = "Whether a connector fits A loader is not known." in heard
+    assert named == (shape == NO_FILE)
 
 
 def test_clip_beside_ella_is_left(editor, host):
