@@ -30,18 +30,20 @@ function scoresFor(words) {
   }
 }
 
+function takeOffSuggestions() {
+  const suggestions = app.extensions.find(({ name }) => name === "Comfy.SlotDefaults")
+  for (const side of ["slot_types_default_in", "slot_types_default_out"]) {
+    for (const [type, names] of Object.entries(suggestions[side])) {
+      suggestions[side][type] = names.filter(isSuggested)
+    }
+  }
+  suggestions.setDefaults(suggestions.suggestionsNumber?.value)
+}
+
 app.registerExtension({
   name: "ELLA.Search",
-
-  setup() {
-    const suggestions = app.extensions.find(({ name }) => name === "Comfy.SlotDefaults")
-    for (const side of ["slot_types_default_in", "slot_types_default_out"]) {
-      for (const [type, names] of Object.entries(suggestions[side])) {
-        suggestions[side][type] = names.filter(isSuggested)
-      }
-    }
-    suggestions.setDefaults(suggestions.suggestionsNumber?.value)
-  },
+  setup: takeOffSuggestions,
+  refreshComboInNodes: takeOffSuggestions, // the editor has put them back
 
   // The search gives a new node the title that it has there.
   nodeCreated(node) {

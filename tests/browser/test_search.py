@@ -1,5 +1,7 @@
 """The editor's node search finds the nodes by what they do, too."""
 
+import pytest
+
 TITLES = {
     "t5": "Load LLM (ELLA)",
     "flan": "Load LLM (ELLA)",
@@ -80,8 +82,11 @@ def test_the_title_on_the_canvas_is_the_nodes_own(editor):
     assert page.evaluate("app.graph.nodes[0].title") == "Load LLM (ELLA)"
 
 
-def test_a_dropped_link_gets_no_deprecated_nodes_of_this_pack(editor):
+@pytest.mark.parametrize("refreshed", [False, True])
+def test_a_dropped_link_gets_no_deprecated_nodes_of_this_pack(editor, refreshed):
     """In the whole of the editor's lists: a setting says how many of each it offers."""
+    if refreshed:
+        editor.page.evaluate("app.refreshComboInNodes()")  # as the key R does
     suggested = """() => {
       const lists = app.extensions.find(({ name }) => name === "Comfy.SlotDefaults")
       return [lists.slot_types_default_out, lists.slot_types_default_in]
