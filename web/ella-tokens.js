@@ -102,7 +102,9 @@ class Counter {
     const question = ask(this.node)
     // The editor has drawn from {a|b}, or another node has written it.
     const drawn = done && report.read !== undefined && report.read !== question.text
-    const text = [reportWords(report), ...(drawn ? [`“${report.read}”`] : [])].join(" · ")
+    // In one line: the node would make room for more and keep it.
+    const read = drawn ? [`“${report.read.replace(/\s+/g, " ")}”`] : []
+    const text = [reportWords(report), ...read].join(" · ")
     this.progress = done ? undefined : text
     this.result = done ? text : undefined
     this.heard = JSON.stringify(question)

@@ -120,6 +120,16 @@ def test_the_count_goes_first_also_if_it_comes_late(editor, host, workflow, node
     editor.page.wait_for_function(f"line => {found} === line", arg=f"{n} of 128 tokens")
 
 
+def test_a_drawn_prompt_of_several_lines_takes_one(editor, workflow, node):
+    editor.load(workflow)
+    write(editor, node, "A cat\n\nand {a dog|a dog}")
+    wait_for(editor, node, "about ")
+    before = room(editor, node, "canvas")
+    say(editor, prompt_node(workflow)["id"], kind="prompt", tokens=8, read="A cat\n\nand a dog")
+    wait_for(editor, node, "last run: 8 tokens · “A cat and a dog”")
+    assert room(editor, node, "canvas") == before
+
+
 def test_progress_goes_with_a_run_that_breaks_off(editor, workflow, node):
     editor.load(workflow)
     line, _ = wait_for(editor, node, "")
