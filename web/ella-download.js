@@ -237,6 +237,7 @@ app.registerExtension({
     const onExecuted = nodeType.prototype.onExecuted
     nodeType.prototype.onExecuted = function (output, ...rest) {
       onExecuted?.call(this, output, ...rest)
+      if (!output) return // an ExecutionBlocker stopped the node
       const [report] = output.text
       if (report === this.ellaReport) return // from ComfyUI's cache
       this.ellaReport = report

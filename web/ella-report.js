@@ -100,6 +100,7 @@ app.registerExtension({
     const onExecuted = nodeType.prototype.onExecuted
     nodeType.prototype.onExecuted = function (output, ...rest) {
       onExecuted?.call(this, output, ...rest)
+      if (!output) return // an ExecutionBlocker stopped the node
       write(this, output.text.join("\n"))
     }
   },

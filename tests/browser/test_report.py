@@ -151,3 +151,15 @@ def test_the_names_of_saved_embeds_are_on_the_node(editor, host, renderer):
     assert report(editor, node).splitlines() == names
     editor.page.wait_for_timeout(500)
     assert editor.page.evaluate(f"{node}.size[1]") == height, "the template has room for them"
+
+
+@pytest.mark.parametrize("type_", ["ELLASaveEmbeds", "ELLADownloadModels"])
+def test_a_node_that_was_blocked_shows_nothing(editor, type_):
+    """ComfyUI keeps the output of a node that an ExecutionBlocker stopped, and sends null."""
+    node = "app.graph.nodes[0]"
+    editor.page.evaluate(f"app.graph.add(LiteGraph.createNode('{type_}')), 0")
+    detail = f"{{ node: {node}.id, display_node: {node}.id, output: null }}"
+    editor.page.evaluate(f"app.api.dispatchCustomEvent('executed', {detail})")
+    editor.page.wait_for_timeout(300)
+    assert editor.errors == []
+    assert report(editor, node) is None
