@@ -41,10 +41,16 @@ function nodeOf(executionId) {
   return node
 }
 
+// Whether the open workflow is the one that was queued. Programs may queue without one.
+function isOpen({ workflow }) {
+  return !workflow || workflow === app.graph.id
+}
+
 function listen({ detail: report }) {
+  if (!isOpen(report)) return
   const node = nodeOf(report.node)
   const ours = isOurs(node?.constructor.nodeData)
-  if (!node || (!ours && !NOTES.has(report.kind))) return // another workflow is open
+  if (!node || (!ours && !NOTES.has(report.kind))) return // was deleted or replaced during the run
   if (!ours) noted.add(node)
   const reader = readers.get(node)
   if (reader?.kinds.has(report.kind)) reader.show(report)

@@ -130,6 +130,26 @@ def test_a_drawn_prompt_of_several_lines_takes_one(editor, workflow, node):
     assert room(editor, node, "canvas") == before
 
 
+def test_reports_stay_with_the_workflow_that_was_queued(editor, workflow, node):
+    """In another with the same nodes, as the templates have them, nothing is shown."""
+    conditioning = next(n for n in workflow["nodes"] if n["type"] == "ELLATimestepConditioning")
+    shown = f"app.graph.getNodeById({conditioning['id']})"
+    editor.load(workflow)
+    write(editor, node, f"A cat. {uuid.uuid4().hex}")
+    follow_reports(editor)
+    assert editor.run().error is None
+    words = report(editor, shown)
+    assert words.startswith("positive ")
+    (heard,) = said(editor, conditioning["id"])
+    queued = editor.serialize()
+    editor.load({**queued, "id": str(uuid.uuid4())})
+    say(editor, heard["node"], **heard)
+    assert report(editor, shown) is None
+    editor.load(queued)
+    say(editor, heard["node"], **heard)
+    assert report(editor, shown) == words
+
+
 def test_progress_goes_with_a_run_that_breaks_off(editor, workflow, node):
     editor.load(workflow)
     line, _ = wait_for(editor, node, "")

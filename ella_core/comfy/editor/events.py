@@ -30,6 +30,25 @@ def send_report(kind: str, text: str, node_id: str | None = None, **values: Any)
     client = PromptServer.instance.client_id
     if client is None:
         return
-    about = {"prompt_id": context.prompt_id, "node": node_id or context.node_id}
+    about = {
+        "prompt_id": context.prompt_id,
+        "workflow": _workflow_id(context.prompt_id),
+        "node": node_id or context.node_id,
+    }
     report = {**about, "kind": kind, "text": text, **values}
     PromptServer.instance.send_sync(EVENT, report, client)
+
+
+def _workflow_id(prompt_id: str) -> str | None:
+    """Return the id of the editor's graph behind a running prompt, None for a prompt without one.
+
+    Node ids alone are ambiguous: workflows in other tabs of the editor have the same.
+    """
+    from server import PromptServer
+
+    running, _ = PromptServer.instance.prompt_queue.get_current_queue_volatile()
+    for _, running_id, _, extra_data, *_ in running:
+        match extra_data:
+            case {"extra_pnginfo": {"workflow": {"id": str(found)}}} if running_id == prompt_id:
+                return found
+    return None
