@@ -169,14 +169,15 @@ class Editor:
 
     def close_dialogs(self) -> None:
         """Close whatever dialogs and error overlay are open."""
-        if self.page.locator(_ERRORS).count():
-            self.page.get_by_test_id("error-overlay-dismiss").click()
         while before := self.page.locator(_DIALOG).count():
             self.page.mouse.click(3, 3)  # beside it; not every dialog heeds Escape
             self.page.wait_for_function(
                 "([dialog, n]) => document.querySelectorAll(dialog).length < n",
                 arg=[_DIALOG, before],
             )
+        # After the dialogs, which cover it.
+        if self.page.locator(_ERRORS).count():
+            self.page.get_by_test_id("error-overlay-dismiss").click()
 
     def red_nodes(self) -> list[str]:
         """Types of the nodes that the editor does not know or marks as wrong."""

@@ -272,10 +272,10 @@ def test_says_what_is_wrong_with_the_hub(page, dialog, choose, hub, models, trou
     button(dialog, "Download").wait_for(timeout=20_000)
 
 
-def open_without_models(editor, path=WORKFLOW):
+def open_without_models(editor, path=WORKFLOW, **widgets):
     editor.page.evaluate("sessionStorage.removeItem('ella.downloadOffered')")
     editor.page.evaluate("app.refreshComboInNodes()")  # its lists may be those before `models`
-    editor.load(json.loads(path.read_text(encoding="utf-8")))
+    editor.load(set_widgets(json.loads(path.read_text(encoding="utf-8")), **widgets))
 
 
 @pytest.mark.parametrize("path", [WORKFLOW, AUTO_WORKFLOW], ids=lambda path: path.stem)
@@ -337,9 +337,8 @@ def test_the_editor_knows_all_that_can_be_downloaded():
 
 
 def test_a_graph_that_names_an_llm_of_another_kind_offers_nothing(editor, page, dialog, models):
-    page.evaluate("sessionStorage.removeItem('ella.downloadOffered')")
-    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
-    editor.load(set_widgets(workflow, llm_name="my-llm", ella_name="mine.safetensors"))
+    open_without_models(editor, llm_name="my-llm", ella_name="mine.safetensors")
+    assert page.get_by_text("is not installed. Use").count() == 0
     editor.close_dialogs()
     page.get_by_role("button", name=MISSING).first.wait_for(timeout=20_000)
     assert dialog.count() == 0
