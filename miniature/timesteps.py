@@ -22,7 +22,9 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def compare(server: Any, made: Sequence[Prompt], sampling: str) -> dict[str, dict[str, float]]:
+def compare(
+    server: Any, made: Sequence[Prompt], sampling: str, **widgets: Any
+) -> dict[str, dict[str, float]]:
     """Paint prompts in each of `WAYS` and judge the pictures.
 
     With a denoise below 1 the sampling starts from a picture that has other things in the same
@@ -32,17 +34,26 @@ def compare(server: Any, made: Sequence[Prompt], sampling: str) -> dict[str, dic
         server: a running ComfyUI that has the miniature and `PACK`.
         made: what to paint.
         sampling: one of `SAMPLINGS`.
+        widgets: further values to change in the workflow.
+
+    Returns:
+        Way -> verdict, and the mean difference of its pixels (0 to 1) from those of `exact`.
     """
-    settings = SAMPLINGS[sampling]
+    settings = {**SAMPLINGS[sampling], **widgets}
     if "denoise" in settings:
         for prompt in made:
             pixels = (draw(_other_things(prompt.scene), prompt.seed) * 255).round()
             Image.fromarray(pixels.astype(np.uint8)).save(
                 server.base / "input" / _name(prompt.seed)
             )
+    pictures = {way: [*paint(server, [*made], edit=edit(way), **settings)] for way in WAYS}
+    exact = np.stack(pictures["exact"])
     return {
-        way: judge_all(list(paint(server, list(made), edit=edit(way), **settings)), list(made))
-        for way in WAYS
+        way: {
+            **judge_all(painted, [*made]),
+            "difference": float(np.abs(np.stack(painted) - exact).mean()),
+        }
+        for way, painted in pictures.items()
     }
 
 

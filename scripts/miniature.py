@@ -31,6 +31,8 @@ RUN = ROOT / ".cache/miniature"
 #: Widgets of the bundled workflow, for `settings`. The first is what the miniature is judged at.
 SETTINGS = [("cfg", 2.5), ("cfg", 1.0), ("cfg", 7.0), ("max_length", 128)]
 
+_CONNECTOR_HELP = "paint with this connector's file, not with the one shipped"
+
 
 def main() -> int:
     """Run a command."""
@@ -70,6 +72,7 @@ def _parse() -> argparse.Namespace:
     command.add_argument("--sets", nargs="+", default=["scenes"], help="of held-out prompts")
     command.add_argument("--json", type=Path, help="write the numbers to this file too")
     command.add_argument("--sheet", type=Path, help="draw 8 prompts beside their pictures")
+    command.add_argument("--connector", type=Path, help=_CONNECTOR_HELP)
     command.add_argument(
         "--trained", type=Path, help="this training's models, before int8, not those shipped"
     )
@@ -83,6 +86,7 @@ def _parse() -> argparse.Namespace:
     command = commands.add_parser("timesteps", help="compare exact timesteps with other ways")
     command.add_argument("--scenes", type=int, default=200, help="scenes of each seed")
     command.add_argument("--seed", type=int, nargs="+", default=[0], help="each draws its scenes")
+    command.add_argument("--connector", type=Path, help=_CONNECTOR_HELP)
     command.add_argument("--base", type=Path, default=RUN / "comfyui", help="ComfyUI's folder")
     text = "train the connectors of the paper's Table 6 alike, after train"
     command = commands.add_parser("connectors", help=text)
@@ -165,6 +169,15 @@ def _ella(base: Path) -> Path:
     return base / "models/ella"
 
 
+def _connector(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the workflow's widget that chooses the connector of --connector, if there is one."""
+    if arguments.connector is None:
+        return {}
+    name = f"chosen-{arguments.connector.name}"
+    shutil.copyfile(arguments.connector, _ella(arguments.base) / name)
+    return {"ella_name": name}
+
+
 def _benchmark(arguments: argparse.Namespace) -> None:
     import requests
 
@@ -195,8 +208,9 @@ def _timesteps(arguments: argparse.Namespace) -> None:
 
     made = [evaluation.prompts("scenes", arguments.scenes, seed) for seed in arguments.seed]
     with _server(arguments.base) as server:
+        connector = _connector(arguments)
         for sampling in timesteps.SAMPLINGS:
-            runs = [timesteps.compare(server, prompts, sampling) for prompts in made]
+            runs = [timesteps.compare(server, each, sampling, **connector) for each in made]
             for way in timesteps.WAYS:
                 _print(f"{sampling}, {way}:", _summary([run[way] for run in runs]))
 
@@ -221,11 +235,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     with _server(arguments.base, arguments.trained) as server:
         results: dict[str, Any] = {}
+        connector = _connector(arguments)
         for name in arguments.sets:
             runs = []
             for seed in arguments.seed:
                 made = evaluation.prompts(name, arguments.scenes, seed)
-                pictures = list(evaluation.paint(server, made))
+                pictures = list(evaluation.paint(server, made, **connector))
                 runs.append(evaluation.judge_all(pictures, made))
                 _print(f"{name}, seed {seed}:", runs[-1])
                 if arguments.sheet and not results and len(runs) == 1:
