@@ -13,10 +13,10 @@ class Operations(Protocol):
     """The layers a connector is built from: `torch.nn`, or a host's own versions of them."""
 
     @property
-    def Linear(self) -> Any: ...  # noqa: N802
+    def Linear(self) -> Any: ...  # noqa: N802, torch's name
 
     @property
-    def LayerNorm(self) -> Any: ...  # noqa: N802
+    def LayerNorm(self) -> Any: ...  # noqa: N802, torch's name
 
 
 class Connector(nn.Module, ABC):

@@ -33,7 +33,7 @@ window on the left.\
 """
 
 _TEMPERATURE, _TOP_P = 0.7, 0.9
-_SENTENCE_END = re.compile(r"""[.!?。！？]["'”’)」』]*(?=\s|$|[^\s\x00-\x7f])""")  # noqa: RUF001
+_SENTENCE_END = re.compile(r"""[.!?。！？]["'”’)」』]*(?=\s|$|[^\s\x00-\x7f])""")  # noqa: RUF001, meant so
 _THOUGHT = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 
 

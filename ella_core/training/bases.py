@@ -125,10 +125,11 @@ def _prediction_of(scheduler: Path) -> str | None:
 def _from_file(path: Path) -> Base:
     try:
         with safe_open(path, framework="pt") as file:
-            prediction = "v_prediction" if _V_MARK in file.keys() else None  # noqa: SIM118
+            names = file.keys()
+            prediction = "v_prediction" if _V_MARK in names else None
             state = {
                 key: file.get_tensor(key)
-                for key in file.keys()  # noqa: SIM118, it is no dict
+                for key in names
                 if key.startswith((UNET_PREFIX, _VAE_PREFIX))
             }
     except FileNotFoundError as error:

