@@ -10,12 +10,14 @@ from statistics import mean
 import torch
 from torch import nn
 
+from ella_core.training.precision import resolve_precision
+
 _SAVE_SECONDS = 60
 
 
 def autocast() -> AbstractContextManager[object]:
-    """Compute in bfloat16 where that is safe; weights stay float32."""
-    return torch.autocast("cpu", torch.bfloat16)
+    """Compute in bfloat16 where that is safe, if the CPU does; weights stay float32."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=resolve_precision("auto") == "bf16")
 
 
 class Log:

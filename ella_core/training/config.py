@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from ..config import ConnectorConfig, MLPConfig, ResamplerConfig
+from .precision import Precision
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class TrainConfig:
         micro_batch: pictures that go through the U-Net together; gradients accumulate over as
             many as make the batch.
         steps: optimiser steps. The paper's ablations take 140,000.
-        precision: dtype of the U-Net and of autocast. The connector's weights are float32.
+        precision: dtype of the U-Net and of autocast; auto is bf16 where the device computes in
+            it, else fp32. The connector's weights are float32.
         activation_checkpointing: recompute the U-Net's activations in the backward pass.
         licence: of the exported weights.
     """
@@ -236,7 +238,7 @@ class TrainConfig:
     micro_batch: int = 8
     steps: int = 280_000
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Precision = "auto"
     activation_checkpointing: bool = True
     licence: str | None = None
 

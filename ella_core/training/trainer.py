@@ -28,6 +28,7 @@ from .export import export
 from .looks import Looks
 from .loss import AlignLoss, Conditioning, NoiseLoss
 from .parts import assemble
+from .precision import resolve_precision
 
 _LOG = logging.getLogger("ella")
 
@@ -48,7 +49,8 @@ class Trainer:
             EllaError: see `assemble` and `Checkpoints.load`; or the micro-batches of a step can't
                 be divided among the processes.
         """
-        self.config = config
+        # From here on a resumed run is held to what auto stood for.
+        self.config = config = replace(config, precision=resolve_precision(config.precision))
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),  # else processes without a GPU don't join
             mixed_precision="bf16" if config.precision == "bf16" else "no",
