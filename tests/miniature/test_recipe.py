@@ -8,7 +8,7 @@ from accelerate.state import AcceleratorState
 
 from bootstrap import CACHE, ROOT
 from ella_core.checkpoint import load_connector
-from miniature import connectors, shipping, words
+from miniature import connectors, layers, shipping
 from miniature.recipe import Sizes, train
 from smollm2 import NAME, unpack_smollm2
 
@@ -63,16 +63,28 @@ def test_the_recipe_makes_a_miniature_from_nothing(run, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("own_precision")
 def test_connectors_are_trained_alike(run):
-    folder = connectors.train(run, "mlp", seed=0, steps=1, settings=SMALL)
+    folder = connectors.train(run, "resampler-1", 0, steps=2, noise_steps=1, settings=SMALL)
+    aligned = load_connector(run / "connectors/resampler-1-0-2/connector.safetensors")
+    assert aligned.metadata.steps == 2
+    assert load_connector(folder / "connector.safetensors").metadata.steps == 1
     measured = connectors.measured(folder)
-    assert measured["parameters"] == 577 * 768 + 769 * 768
+    assert measured["parameters"] == sum(p.numel() for p in aligned.parameters())
     assert {name for name in measured if "timesteps" in name} == {
         f"timesteps {start}-{start + 199}" for start in range(0, 1000, 200)
     }
 
 
 @pytest.mark.usefixtures("own_precision")
-def test_a_connector_learns_from_words_without_an_llm(run):
-    words.write_words(run / NAME, run / words.NAME)
-    connector = load_connector(words.train(run, words.NAME, steps=1, settings=SMALL))
-    assert (connector.metadata.llm, connector.metadata.llm_layers) == (words.NAME, 0)
+def test_an_mlp_is_trained_without_alignment(run):
+    folder = connectors.train(run, "mlp", 0, steps=2, noise_steps=1, settings=SMALL)
+    assert connectors.measured(folder)["parameters"] == 577 * 768 + 769 * 768
+    assert not (run / "connectors/mlp-0-2").exists()
+
+
+@pytest.mark.parametrize("number", [0, 2])
+@pytest.mark.usefixtures("own_precision")
+def test_a_connector_learns_from_the_first_layers_of_an_llm(run, number):
+    layers.write_cut(run / NAME, run / layers.folder_name(number), number)
+    connector = load_connector(layers.train(run, layers.folder_name(number), 1, SMALL))
+    metadata = connector.metadata
+    assert (metadata.llm, metadata.llm_layers) == (layers.folder_name(number), number)

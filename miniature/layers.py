@@ -1,7 +1,6 @@
-"""What an LLM adds: the same connector trained alike on its features and on word embeddings.
+"""What an LLM's layers add: the same connector trained alike on the features of fewer of them.
 
-The embeddings are those of the LLM itself, without any of its layers: each word by itself, and
-nothing of where it stands.
+Without any layers they are word embeddings: each word by itself, and nothing of where it stands.
 """
 
 from collections.abc import Sequence
@@ -9,20 +8,27 @@ from pathlib import Path
 
 from .recipe import ella_train
 
-NAME = "SmolLM2-135M-words"
+#: Of the miniature's LLM.
+ALL = 30
 
 
-def write_words(llm: Path, folder: Path) -> None:
-    """Write the LLM in `llm` without its layers, as an LLM that Load LLM (ELLA) opens."""
+def folder_name(layers: int) -> str:
+    """Return the name of the LLM that has so many of the miniature's LLM's layers."""
+    from smollm2 import NAME
+
+    return NAME if layers == ALL else f"SmolLM2-135M-{layers}-layers"
+
+
+def write_cut(llm: Path, folder: Path, layers: int) -> None:
+    """Write the LLM in `llm` with its first layers only, as an LLM that Load LLM (ELLA) opens."""
     if folder.is_dir():
         return
-    import torch
     from transformers import AutoModel, AutoTokenizer
 
     model = AutoModel.from_pretrained(llm, dtype="auto", local_files_only=True)
-    model.layers, model.config.num_hidden_layers = torch.nn.ModuleList(), 0
+    model.layers, model.config.num_hidden_layers = model.layers[:layers], layers
     if getattr(model.config, "layer_types", None):
-        model.config.layer_types = []
+        model.config.layer_types = model.config.layer_types[:layers]
     part = folder.with_name(f"{folder.name}.part")
     model.save_pretrained(part)
     AutoTokenizer.from_pretrained(llm, local_files_only=True).save_pretrained(part)
@@ -34,15 +40,15 @@ def train(run: Path, llm: str, steps: int, settings: Sequence[str] = ()) -> Path
 
     Args:
         run: folder of a finished `recipe.train`, whose base and pictures are used.
-        llm: its LLM's folder in `run`: `NAME` or the miniature's own.
+        llm: its LLM's folder in `run`.
         steps: of the config's batch.
         settings: further ones that differ from the config, such as batch=8.
     """
     made = [f"llm.path={run / llm}", *settings]
     for section, folder in (("data", run), ("validation", run / "held-out")):
-        cache = folder / (f"cache-{llm}" if llm == NAME else "cache")
+        cache = folder / ("cache" if llm == folder_name(ALL) else f"cache-{llm}")
         made.append(f"{section}.sources=[{{pictures: {folder / 'pictures'}, cache: {cache}}}]")
-    folder = run / f"words/{llm}-{steps}"
+    folder = run / f"layers/{llm}-{steps}"
     for command in ("precompute", "train"):
         ella_train(command, "align", run, [*made, f"run={folder}", f"steps={steps}"])
     return folder / "connector.safetensors"
