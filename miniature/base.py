@@ -132,11 +132,11 @@ def train(
     loop = Loop(unet, "base", log, steps, rate, decay=0.01, average=0.995)
     scenes = [_training_scene(seed) for seed in range(number)]
     latents = _latents(vae, scenes, log.folder / "latents.safetensors")
-    tokens = torch.stack([scene_tokens(scene) for scene in scenes]).bfloat16()
+    tokens = torch.stack([scene_tokens(scene) for scene in scenes])
     alpha = alphas()
     weight = (5 / (alpha / (1 - alpha))).clamp(max=1)
     rng = random.Random(loop.step)
-    none = scene_tokens(None).bfloat16()
+    none = scene_tokens(None)
     while loop.goes_on():
         chosen = torch.tensor(rng.sample(range(number), batch))
         context = tokens[chosen]
