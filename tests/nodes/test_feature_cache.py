@@ -15,6 +15,7 @@ from safetensors.torch import load
 from comfyui import Server
 from support.host import LLM_DIM, T5, EllaGraph, Host, relative_error
 from support.models import write_tsc
+from support.wait import free
 from tiny_models import draw_checkpoint, write_t5
 
 LLM = "t5"
@@ -91,9 +92,14 @@ def test_after_a_restart_prompts_need_no_llm(base):
         assert clear(host) == {"entries": 2, "bytes": sizes}
         assert list(features(base).iterdir()) == []
         # Without the cache the spoilt weights are read, so that they would have been noticed.
-        requests.post(f"{host.server.address}/free", json={"free_memory": True}, timeout=60)
-        _, _, result = run(host)
-        assert LOADING in host.server.log_text()
+        results = []
+
+        def loads():
+            results.append(run(host)[2])
+            return LOADING in host.server.log_text()
+
+        free(host.server, loads, free_memory=True)
+        result = results[-1]
         assert "The LLM makes NaN or infinite numbers" in result.error["exception_message"]
 
 

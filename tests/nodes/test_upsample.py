@@ -3,6 +3,7 @@
 import requests
 
 from support.host import Graph
+from support.wait import free
 from support.workflows import chat_llm
 
 
@@ -31,10 +32,13 @@ def test_streams_and_repeats(host):
     kept, _, same = run(host, seed=3, tokens=9)
     assert same == text
     assert kept.reports == []  # ComfyUI's cache had it
-    host.server.post("/free", {"free_memory": True, "unload_models": True})
-    again, _, same = run(host, seed=3, tokens=9)
-    assert same == text
-    assert again.reports
+
+    def writes_it_again():
+        again, _, same = run(host, seed=3, tokens=9)
+        assert same == text
+        return again.reports
+
+    free(host.server, writes_it_again, free_memory=True, unload_models=True)
     assert run(host, seed=4, tokens=9)[2] != text
 
 
