@@ -1,12 +1,17 @@
-"""The connectors of the paper's Table 6 in miniature, trained alike."""
+"""The connectors of the paper's Table 6 in miniature, trained alike on captions of one thing.
+
+Captions of several things take each of them longer than a CPU has.
+"""
 
 from collections.abc import Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .recipe import ella_train, scalars
+from .recipe import HELD_OUT, ella_train, scalars, source_settings, write_pictures
+from .world import draw_scene
 
 _RESAMPLER = {"llm_dim": 576, "width": 256, "context_dim": 768, "num_latents": 16, "time": None}
 _TIME = {"dim": 256}
@@ -20,13 +25,31 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+def prepare(run: Path, captions: int, held_out: int, settings: Sequence[str] = ()) -> None:
+    """Write and encode captioned pictures of one thing each, or what is left of them.
+
+    Args:
+        run: folder of a finished `recipe.train`.
+        captions: to train on.
+        held_out: captions that losses are measured on.
+        settings: that differ from the config, such as llm.dtype=fp32.
+    """
+    for folder, first, number in (
+        (_data(run), 0, captions),
+        (_data(run) / "held-out", HELD_OUT, held_out),
+    ):
+        single = (seed for seed in count(first) if len(draw_scene(seed).things) == 1)
+        write_pictures(folder / "pictures", islice(single, number), draw_scene)
+    ella_train("precompute", "align", run, [*source_settings(_data(run)), *settings])
+
+
 def train(
     run: Path, kind: str, seed: int, steps: int, noise_steps: int, settings: Sequence[str] = ()
 ) -> Path:
     """Train a connector, or on from an interruption, and return its run's folder.
 
     Args:
-        run: folder of a finished `recipe.train`, whose base, pictures and cache are used.
+        run: folder that `prepare` was called for.
         kind: one of `KINDS`.
         seed: of initial weights, order, timesteps and noise.
         steps: of the alignment, 0 for none. An MLP goes without: its context is as long as the
@@ -55,7 +78,11 @@ def _train(
     settings: Sequence[str],
 ) -> None:
     made = [f"run={folder}", f"connector={_inline(connector)}", f"seed={seed}", f"steps={steps}"]
-    ella_train("train", config, run, [*made, *settings])
+    ella_train("train", config, run, [*made, *source_settings(_data(run)), *settings])
+
+
+def _data(run: Path) -> Path:
+    return run / "connectors/data"
 
 
 def measured(folder: Path) -> dict[str, float]:

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ class Prompt:
     seed: int
 
 
-#: Names of the sets of held-out prompts: new scenes, pairs of shape and colour, phrasings, words.
-SETS = ("scenes", "pairs", "phrasings", "synonyms")
+#: Names of the sets of held-out prompts: new scenes, those of one thing, pairs of shape and
+#: colour, phrasings, words.
+SETS = ("scenes", "single", "pairs", "phrasings", "synonyms")
 
 
 def prompts(name: str, number: int, seed: int) -> list[Prompt]:
@@ -50,9 +52,13 @@ def prompts(name: str, number: int, seed: int) -> list[Prompt]:
         number: how many.
         seed: of the first picture; other seeds give other scenes.
     """
-    made = []
-    for i in range(seed * 10_000, seed * 10_000 + number):
+    made: list[Prompt] = []
+    for i in count(seed * 10_000):
+        if len(made) == number:
+            break
         scene = draw_scene(i, "pairs" if name == "pairs" else "new")
+        if name == "single" and len(scene.things) > 1:
+            continue
         text = caption(scene, i, new_phrasing=name == "phrasings", new_words=name == "synonyms")
         made.append(Prompt(scene, text, i))
     return made

@@ -6,7 +6,7 @@ Without any layers they are word embeddings: each word by itself, and nothing of
 from collections.abc import Sequence
 from pathlib import Path
 
-from .recipe import ella_train
+from .recipe import ella_train, source_settings
 
 #: Of the miniature's LLM.
 ALL = 30
@@ -44,10 +44,8 @@ def train(run: Path, llm: str, steps: int, settings: Sequence[str] = ()) -> Path
         steps: of the config's batch.
         settings: further ones that differ from the config, such as batch=8.
     """
-    made = [f"llm.path={run / llm}", *settings]
-    for section, folder in (("data", run), ("validation", run / "held-out")):
-        cache = folder / ("cache" if llm == folder_name(ALL) else f"cache-{llm}")
-        made.append(f"{section}.sources=[{{pictures: {folder / 'pictures'}, cache: {cache}}}]")
+    cache = "cache" if llm == folder_name(ALL) else f"cache-{llm}"
+    made = [f"llm.path={run / llm}", *source_settings(run, cache), *settings]
     folder = run / f"layers/{llm}-{steps}"
     for command in ("precompute", "train"):
         ella_train(command, "align", run, [*made, f"run={folder}", f"steps={steps}"])

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -93,6 +93,15 @@ def ella_train(command: str, config: str, run: Path, settings: Sequence[str]) ->
         raise SystemExit(1)
 
 
+def source_settings(folder: Path, cache: str = "cache") -> list[str]:
+    """Return settings of `ella-train` for a folder's pictures, and for those held out in it."""
+    sections = (("data", folder), ("validation", folder / "held-out"))
+    return [
+        f"{section}.sources=[{{pictures: {each / 'pictures'}, cache: {each / cache}}}]"
+        for section, each in sections
+    ]
+
+
 def scalars(run: Path) -> dict[str, dict[int, float]]:
     """Return name -> step -> value of what a run of `ella-train` logged."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -122,12 +131,14 @@ def captioned_scene(seed: int) -> Scene:
     return draw_scene(seed, least=3 if 14_000 <= seed < HELD_OUT else 1)
 
 
-def write_pictures(folder: Path, seeds: Iterable[int]) -> None:
+def write_pictures(
+    folder: Path, seeds: Iterable[int], draw: Callable[[int], Scene] = captioned_scene
+) -> None:
     """Write training pictures with captions, and the scene tokens to align them to."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "empty.context.npy", base.scene_tokens(None).half().numpy())
     for seed in seeds:
-        scene = captioned_scene(seed)
+        scene = draw(seed)
         name = folder / f"{seed:06d}"
         if name.with_suffix(".txt").is_file():
             continue

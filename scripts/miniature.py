@@ -93,7 +93,9 @@ def _parse() -> argparse.Namespace:
     command.add_argument("--kinds", nargs="+", help="some of them only")
     text = "of each training on the noise loss, after --steps of alignment (0 for none)"
     command.add_argument("--noise-steps", type=int, default=100, help=text)
-    _add_training(command, steps=1000)
+    text = "of one thing each, to train on"
+    command.add_argument("--captions", type=int, default=6000, help=text)
+    _add_training(command, steps=1500)
     text = "train connectors on the LLM cut to so many of its layers, after train"
     command = commands.add_parser("layers", help=text)
     text = "of the LLM, 0 for its word embeddings (0 15 30)"
@@ -121,6 +123,7 @@ def _connectors(arguments: argparse.Namespace) -> None:
     from tiny_models import import_host
 
     import_host()
+    connectors.prepare(arguments.run, arguments.captions, 128, arguments.settings)
     trained = {
         kind: [
             connectors.train(
@@ -141,7 +144,7 @@ def _connectors(arguments: argparse.Namespace) -> None:
             for seed, folder in zip(arguments.seed, folders, strict=True):
                 name = f"{folder.name}.safetensors"
                 shutil.copyfile(folder / "connector.safetensors", _ella(arguments.base) / name)
-                made = evaluation.prompts("scenes", arguments.scenes, seed)
+                made = evaluation.prompts("single", arguments.scenes, seed)
                 pictures = list(evaluation.paint(server, made, ella_name=name))
                 verdict = evaluation.judge_all(pictures, made)
                 runs.append({**connectors.measured(folder), **verdict})

@@ -61,8 +61,19 @@ def test_the_recipe_makes_a_miniature_from_nothing(run, tmp_path, monkeypatch):
     assert last["held_out_loss"] > 0
 
 
+@pytest.fixture(scope="module")
+def prepared(run):
+    """The folder of `run`, with captions of one thing to train connectors on."""
+    connectors.prepare(run, captions=16, held_out=8)
+    return run
+
+
 @pytest.mark.usefixtures("own_precision")
-def test_connectors_are_trained_alike(run):
+def test_connectors_are_trained_alike(prepared):
+    run = prepared
+    captions = [path.read_text() for path in (run / "connectors/data/pictures").glob("*.txt")]
+    assert len(captions) == 16
+    assert not any(" and " in caption for caption in captions)
     folder = connectors.train(run, "resampler-1", 0, steps=2, noise_steps=1, settings=SMALL)
     aligned = load_connector(run / "connectors/resampler-1-0-2/connector.safetensors")
     assert aligned.metadata.steps == 2
@@ -75,10 +86,10 @@ def test_connectors_are_trained_alike(run):
 
 
 @pytest.mark.usefixtures("own_precision")
-def test_an_mlp_is_trained_without_alignment(run):
-    folder = connectors.train(run, "mlp", 0, steps=2, noise_steps=1, settings=SMALL)
+def test_an_mlp_is_trained_without_alignment(prepared):
+    folder = connectors.train(prepared, "mlp", 0, steps=2, noise_steps=1, settings=SMALL)
     assert connectors.measured(folder)["parameters"] == 577 * 768 + 769 * 768
-    assert not (run / "connectors/mlp-0-2").exists()
+    assert not (prepared / "connectors/mlp-0-2").exists()
 
 
 @pytest.mark.parametrize("number", [0, 2])
