@@ -35,18 +35,20 @@ def write_cut(llm: Path, folder: Path, layers: int) -> None:
     part.rename(folder)
 
 
-def train(run: Path, llm: str, steps: int, settings: Sequence[str] = ()) -> Path:
+def train(run: Path, llm: str, seed: int, steps: int, settings: Sequence[str] = ()) -> Path:
     """Align a connector, or on from an interruption, and return its file.
 
     Args:
         run: folder of a finished `recipe.train`, whose base and pictures are used.
         llm: its LLM's folder in `run`.
+        seed: of initial weights, order and timesteps.
         steps: of the config's batch.
         settings: further ones that differ from the config, such as batch=8.
     """
     cache = "cache" if llm == folder_name(ALL) else f"cache-{llm}"
     made = [f"llm.path={run / llm}", *source_settings(run, cache), *settings]
-    folder = run / f"layers/{llm}-{steps}"
+    folder = run / f"layers/{llm}-{seed}-{steps}"
+    made += [f"run={folder}", f"seed={seed}", f"steps={steps}"]
     for command in ("precompute", "train"):
-        ella_train(command, "align", run, [*made, f"run={folder}", f"steps={steps}"])
+        ella_train(command, "align", run, made)
     return folder / "connector.safetensors"

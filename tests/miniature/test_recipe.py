@@ -96,6 +96,6 @@ def test_an_mlp_is_trained_without_alignment(prepared):
 @pytest.mark.usefixtures("own_precision")
 def test_a_connector_learns_from_the_first_layers_of_an_llm(run, number):
     layers.write_cut(run / NAME, run / layers.folder_name(number), number)
-    connector = load_connector(layers.train(run, layers.folder_name(number), 1, SMALL))
+    connector = load_connector(layers.train(run, layers.folder_name(number), 0, 1, SMALL))
     metadata = connector.metadata
     assert (metadata.llm, metadata.llm_layers) == (layers.folder_name(number), number)
