@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,17 @@ def prompts(name: str, number: int, seed: int) -> list[Prompt]:
         number: how many.
         seed: of the first picture; other seeds give other scenes.
     """
-    made: list[Prompt] = []
-    for i in count(seed * 10_000):
-        if len(made) == number:
-            break
+    return list(islice(_held_out(name, seed * 10_000), number))
+
+
+def _held_out(name: str, first: int) -> Iterator[Prompt]:
+    """Yield the prompts of a set, their pictures' seeds from `first` on."""
+    for i in count(first):
         scene = draw_scene(i, "pairs" if name == "pairs" else "new")
         if name == "single" and len(scene.things) > 1:
             continue
         text = caption(scene, i, new_phrasing=name == "phrasings", new_words=name == "synonyms")
-        made.append(Prompt(scene, text, i))
-    return made
+        yield Prompt(scene, text, i)
 
 
 def judge_all(pictures: list[np.ndarray], made: list[Prompt]) -> dict[str, float]:
