@@ -16,6 +16,8 @@ def folder_name(layers: int) -> str:
     """Return the name of the LLM that has so many of the miniature's LLM's layers."""
     from smollm2 import NAME
 
+    if not 0 <= layers <= ALL:
+        raise ValueError(f"{NAME} has {ALL} layers. Give --layers 0 to {ALL}, not {layers}.")
     return NAME if layers == ALL else f"SmolLM2-135M-{layers}-layers"
 
 

@@ -11,7 +11,7 @@ def resolve_precision(precision: Precision) -> Precision:
     """Return what auto stands for on this machine, and any other precision as it is.
 
     It is bf16 where the GPU, or the CPU if there is none, computes in bf16. Elsewhere that is
-    emulated, which took 20 times as long as fp32 on a CPU.
+    emulated, and many times slower than fp32.
     """
     if precision != "auto":
         return precision
