@@ -12,6 +12,8 @@ from torch import nn
 
 from ella_core.training.precision import resolve_precision
 
+from .muon import Muon
+
 _SAVE_SECONDS = 60
 
 
@@ -79,17 +81,12 @@ class Loop:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         large = [p for p in self._parameters if p.ndim > 1 and 32 <= min(p.shape[:2]) <= 1024]
         small = [p for p in self._parameters if not any(p is q for q in large)]
-        # Muon knows matrices only: these share a convolution's memory.
-        self._matrices = [(p, nn.Parameter(p.detach().view(p.shape[0], -1))) for p in large]
         options = {"lr": rate, "weight_decay": decay}
         self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(small, betas=(0.9, 0.99), fused=True, **options)
         ]
         if large:
-            views = [view for _, view in self._matrices]
-            self._optimizers.append(
-                torch.optim.Muon(views, adjust_lr_fn="match_rms_adamw", **options)
-            )
+            self._optimizers.append(Muon(large, **options))
         self.averaged = copy.deepcopy(model).requires_grad_(False)
         self._path = log.folder / f"{stage}.pt"
         self._values: dict[str, list[float]] = {}
@@ -114,9 +111,6 @@ class Loop:
         """Take a step; the means of up to 50 steps' values go into the curve."""
         loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
-        for parameter, matrix in self._matrices:
-            assert parameter.grad is not None
-            matrix.grad = parameter.grad.reshape(matrix.shape)
         for optimizer in self._optimizers:
             optimizer.step()
         self.model.zero_grad()
