@@ -6,7 +6,8 @@ launch` each process takes every n-th of them.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from .stages import SHARD_SIZE, process_state, warn_of_others
 
 _LOG = logging.getLogger("ella")
 
-_BATCH = 32  # pictures whose captions are encoded together
+Captions = list[tuple[str, str]]  # kind and text
+#: Pictures whose captions are encoded together. The LLM reads those of equal length in one pass,
+#: and of fewer captions hardly any two are of equal length.
+_BATCH = 250
 
 
 def precompute(config: TrainConfig) -> Problems:
@@ -125,8 +129,12 @@ class _Encoders:
         """Encode and write one shard."""
         skipped = Problems()
         encoded: list[EncodedPicture] = []
-        for pictures in batched(shard.read(skipped), _BATCH):
-            encoded += self._encode(pictures)
+        # One picture at a time in memory: a photograph may have a hundred megabytes.
+        without_captions = (
+            (self._encode_image(picture), picture.all_captions) for picture in shard.read(skipped)
+        )
+        for pictures in batched(without_captions, _BATCH):
+            encoded += self._add_captions(pictures)
             bar.update(len(pictures))
         problems.skipped += skipped.skipped
         bar.update(len(skipped.skipped))
@@ -135,21 +143,26 @@ class _Encoders:
         else:
             _LOG.warning("No picture of %s could be read", shard.name)
 
-    def _encode(self, pictures: list[Picture]) -> Iterator[EncodedPicture]:
-        texts = [text for picture in pictures for _, text in picture.all_captions]
+    def _encode_image(self, picture: Picture) -> EncodedPicture:
+        pixels, sizes = fit(picture.image, self.choices)
+        mean, std = encode_pixels(self.vae, pixels[None])
+        return EncodedPicture(
+            key=picture.key,
+            shape=(pixels.shape[1], pixels.shape[2]),
+            latents=mean[0].cpu(),
+            std=None if std is None else std[0].cpu(),
+            sizes=sizes,
+            captions=(),
+            context=None if picture.context is None else torch.from_numpy(picture.context),
+        )
+
+    def _add_captions(
+        self, pictures: Sequence[tuple[EncodedPicture, Captions]]
+    ) -> Iterator[EncodedPicture]:
+        texts = [text for _, captions in pictures for _, text in captions]
         features = iter(self.captions(texts))
-        for picture in pictures:
-            pixels, sizes = fit(picture.image, self.choices)
-            mean, std = encode_pixels(self.vae, pixels[None])
-            yield EncodedPicture(
-                key=picture.key,
-                shape=(pixels.shape[1], pixels.shape[2]),
-                latents=mean[0].cpu(),
-                std=None if std is None else std[0].cpu(),
-                sizes=sizes,
-                captions=[(kind, next(features)) for kind, _ in picture.all_captions],
-                context=None if picture.context is None else torch.from_numpy(picture.context),
-            )
+        for picture, captions in pictures:
+            yield replace(picture, captions=[(kind, next(features)) for kind, _ in captions])
 
 
 def make_contract(config: TrainConfig, captions: CaptionEncoder, vae: Any) -> Contract:
