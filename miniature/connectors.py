@@ -1,6 +1,7 @@
-"""The connectors of the paper's Table 6 in miniature, trained alike on captions of one thing.
+"""The connectors of the paper's Table 6 in miniature, trained alike.
 
-Captions of several things take each of them longer than a CPU has.
+They are half as wide as the shipped one, read captions of one thing, and read them from the first
+half of the LLM's layers, so that six blocks, too, learn it in the captions that a CPU gets through.
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,13 @@ from typing import Any
 
 import yaml
 
+from . import layers
 from .recipe import HELD_OUT, ella_train, scalars, source_settings, write_pictures
-from .world import draw_scene
+from .world import PIXELS, draw_scene
 
-_RESAMPLER = {"llm_dim": 576, "width": 256, "context_dim": 768, "num_latents": 16, "time": None}
+#: Of the LLM, whose features are read.
+LAYERS = layers.ALL // 2
+_RESAMPLER = {"llm_dim": 576, "width": 128, "context_dim": 768, "num_latents": 16, "time": None}
 _TIME = {"dim": 256}
 #: What `connector` is in the config, by the names of `ella_core.config.PAPER_CONNECTORS`.
 KINDS: dict[str, dict[str, Any]] = {
@@ -34,13 +38,14 @@ def prepare(run: Path, captions: int, held_out: int, settings: Sequence[str] = (
         held_out: captions that losses are measured on.
         settings: that differ from the config, such as llm.dtype=fp32.
     """
+    layers.write_cut(run / layers.folder_name(layers.ALL), _llm(run), LAYERS)
     for folder, first, number in (
         (_data(run), 0, captions),
         (_data(run) / "held-out", HELD_OUT, held_out),
     ):
         single = (seed for seed in count(first) if len(draw_scene(seed).things) == 1)
         write_pictures(folder / "pictures", islice(single, number), draw_scene)
-    ella_train("precompute", "align", run, [*source_settings(_data(run)), *settings])
+    ella_train("precompute", "noise", run, [*_alike(run), *settings])
 
 
 def train(
@@ -60,7 +65,7 @@ def train(
     folder = run / f"connectors/{kind}-{seed}-{steps}-{noise_steps}"
     connector = KINDS[kind]
     if steps and "mlp" not in connector:
-        aligned = run / f"connectors/{kind}-{seed}-{steps}"
+        aligned = _aligned(folder)
         _train("align", run, aligned, connector, seed, steps, settings)
         connector = {"init_from": str(aligned / "connector.safetensors")}
         settings = ["optimiser.lr=3.0e-4", *settings]
@@ -78,7 +83,17 @@ def _train(
     settings: Sequence[str],
 ) -> None:
     made = [f"run={folder}", f"connector={_inline(connector)}", f"seed={seed}", f"steps={steps}"]
-    ella_train("train", config, run, [*made, *source_settings(_data(run)), *settings])
+    ella_train("train", config, run, [*_alike(run), *made, *settings])
+
+
+def _alike(run: Path) -> list[str]:
+    """Return what differs from the configs for all kinds."""
+    same = [f"llm.path={_llm(run)}", "batch=16", "micro_batch=16", f"data.resolution={PIXELS}"]
+    return [*same, *source_settings(_data(run))]
+
+
+def _llm(run: Path) -> Path:
+    return run / layers.folder_name(LAYERS)
 
 
 def _data(run: Path) -> Path:
@@ -86,16 +101,33 @@ def _data(run: Path) -> Path:
 
 
 def measured(folder: Path) -> dict[str, float]:
-    """Return the parameters of a run's connector, and the validation losses of its last step."""
+    """Return what is known of a training that `train` has ended.
+
+    Returns:
+        The connector's parameters, its last loss on held-out captions in the alignment if there
+        was one, and its last noise losses on them: the mean, and that of each band of timesteps.
+    """
     from ella_core.checkpoint import load_connector
 
     connector = load_connector(folder / "connector.safetensors")
-    losses = {
-        name.removeprefix("validation/"): values[max(values)]
+    numbers = {"parameters": float(sum(p.numel() for p in connector.parameters()))}
+    aligned = _aligned(folder)
+    if aligned.is_dir():
+        numbers["alignment"] = _last(scalars(aligned)["validation/loss"])
+    return numbers | {
+        name.removeprefix("validation/"): _last(values)
         for name, values in scalars(folder).items()
         if name.startswith("validation/")
     }
-    return {"parameters": float(sum(p.numel() for p in connector.parameters())), **losses}
+
+
+def _aligned(folder: Path) -> Path:
+    """Return the folder of the alignment from which a training on the noise loss goes on."""
+    return folder.with_name(folder.name.rpartition("-")[0])
+
+
+def _last(values: dict[int, float]) -> float:
+    return values[max(values)]
 
 
 def _inline(value: Any) -> str:

