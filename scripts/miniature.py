@@ -152,7 +152,8 @@ def _connectors(arguments: argparse.Namespace) -> None:
                 pictures = list(evaluation.paint(server, made, **chosen))
                 verdict = evaluation.judge_all(pictures, made)
                 runs.append({**connectors.measured(folder), **verdict})
-            _print(kind, _summary(runs))
+                _print(f"{kind}, seed {seed}:", runs[-1])
+            _print(f"{kind}:", _summary(runs))
 
 
 def _layers(arguments: argparse.Namespace) -> None:
