@@ -30,7 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def prepare(run: Path, captions: int, held_out: int, settings: Sequence[str] = ()) -> None:
-    """Write and encode captioned pictures of one thing each, or what is left of them.
+    """Cut the LLM; write and encode captioned pictures of one thing each, or what is left of them.
 
     Args:
         run: folder of a finished `recipe.train`.
